@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -56,13 +57,19 @@ def photo_table(runner: wb.Runner, model: str, images: Path) -> str:
     for (file, truth), answer in zip(inside.items(), answers, strict=True):
         right += answer.label == truth
         said = answer.label if answer.label == truth else f"{answer.label} (wrong)"
-        note = "flagged" if answer.flagged else ""
+        note = answer.verdict.partition(" ")[0]
         lines.append(f"| {file} | {truth} | {said} | {answer.probability:.2f} | {note} |")
-    lines += ["", f"{right} of {len(inside)} photos are named rightly.", "", "Confident outside:"]
+    lines += [
+        "",
+        f"{right} of {len(inside)} photos are named rightly.",
+        "",
+        "Confident outside, not flagged:",
+    ]
     for file in (f for files in listing()["out"].values() for f in files):
         answer = runner.classify(images / file, model=model)
         if answer.probability > CONFIDENT and not answer.flagged:
-            lines.append(f"- {file} ({answer.label} {answer.probability:.2f})")
+            note = answer.verdict.partition(" ")[0] or "no note"
+            lines.append(f"- {file} ({answer.label} {answer.probability:.2f}, {note})")
     return "\n".join(lines) + "\n"
 
 
@@ -80,37 +87,31 @@ def groups(images: Path) -> dict[str, list[Any]]:
     return found
 
 
-def threshold(runner: wb.Runner, model: str, outside: list[Any]) -> float:
-    """Return the score below which the share `CAUGHT` of the outside photos lies."""
-    scores = [a.outside.score for a in runner.classify(outside, model=model).answered]
-    return round(float(np.quantile(scores, CAUGHT)), 2)
+def scores(runner: wb.Runner, model: str, outside: list[Any]) -> list[float]:
+    """Return the scores of the outside photos, in rising order."""
+    answers = runner.classify(outside, model=model).answered
+    return sorted(round(a.outside.score, 3) for a in answers)
 
 
 def counted(runner: wb.Runner, model: str, pictures: Iterable[Any]) -> dict[str, float]:
-    """Count what is flagged, and what stays confident without a flag."""
+    """Count what is flagged or doubted, and what stays confident without a note."""
     answers = runner.classify(list(pictures), model=model).answered
     flagged = sum(a.flagged for a in answers)
     return {
         "count": len(answers),
         "flagged": flagged,
         "share": round(flagged / len(answers), 4),
+        "doubtful": sum(a.outside.doubtful for a in answers),
         "confident_unflagged": sum(a.probability > CONFIDENT and not a.flagged for a in answers),
+        "confident_unnoted": sum(a.probability > CONFIDENT and not a.verdict for a in answers),
     }
 
 
 def together(parts: Iterable[dict[str, float]]) -> dict[str, float]:
     """Add groups up."""
-    total = dict.fromkeys(("count", "flagged", "confident_unflagged"), 0.0)
-    for part in parts:
-        for key in total:
-            total[key] += part[key]
-    whole = {key: int(value) for key, value in total.items()}
-    return {
-        "count": whole["count"],
-        "flagged": whole["flagged"],
-        "share": round(total["flagged"] / total["count"], 4),
-        "confident_unflagged": whole["confident_unflagged"],
-    }
+    rows = list(parts)
+    total = {key: int(sum(row[key] for row in rows)) for key in rows[0] if key != "share"}
+    return total | {"share": round(total["flagged"] / total["count"], 4)}
 
 
 def markdown(found: wb.Evaluation) -> str:
@@ -123,6 +124,12 @@ def markdown(found: wb.Evaluation) -> str:
     for name, counts in zip(found.labels, found.confusion.tolist(), strict=True):
         lines.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
     return "\n".join(lines) + "\n"
+
+
+def written(metadata: dict[str, Any]) -> str:
+    """Return metadata as JSON, lists of plain numbers on one line each."""
+    text = json.dumps(metadata, indent=2)
+    return re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
 def main() -> None:
@@ -141,8 +148,10 @@ def main() -> None:
         metadata = json.loads(path.read_text())
         if not arguments.dry_run:  # the hub reads it again by itself
             strangers = [p for n, some in photos.items() if n not in APART for p in some]
-            metadata["outside"]["threshold"] = threshold(runner, model, strangers)
-            path.write_text(json.dumps(metadata, indent=2) + "\n")
+            others = scores(runner, model, strangers)
+            metadata["outside"]["threshold"] = round(float(np.quantile(others, CAUGHT)), 2)
+            metadata["outside"]["others"] = others
+            path.write_text(written(metadata))
         pictures, labels = test_pictures(arguments.data)
         found = wb.evaluate(model, pictures, labels, runner=runner)
         print(markdown(found))
@@ -158,6 +167,7 @@ def main() -> None:
                 "count": found.n,
                 "flagged": found.flagged,
                 "share": round(found.flagged / found.n, 4),
+                "doubtful": found.doubtful,
             },
             "photos": out.pop("photos"),
         }
@@ -170,7 +180,7 @@ def main() -> None:
                 "measured_by": "workbench.evaluate (models/training/measure.py)",
             }
             metadata["outside"]["measured"] = {"in": inside, "out": out}
-            path.write_text(json.dumps(metadata, indent=2) + "\n")
+            path.write_text(written(metadata))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -45,8 +46,6 @@ def test_a_result_shows_what_ran(result: Result) -> None:
 
 
 def test_a_result_is_complete_without_its_picture(result: Result) -> None:
-    import dataclasses
-
     gone = dataclasses.replace(result, _input=keep(Path("/nowhere/cat.png")))
     assert gone.picture() is None
     assert "<img" not in gone._repr_html_()
@@ -113,6 +112,41 @@ def test_the_note_is_silent_inside_and_speaks_outside() -> None:
     assert Outside(0.2, 0.5, "energy", "none of mine.").sentence() == (
         "None of mine: the energy score is 0.2, and below 0.5 a picture is usually something else."
     )
+
+
+@pytest.mark.parametrize(
+    ("score", "rivals", "verdict"),
+    [
+        (0.4, 3, "probably none of its classes"),
+        (0.6, 3, "possibly none of its classes"),
+        (0.81, 1, "possibly none of its classes"),
+        (0.9, 1, "possibly none of its classes"),
+        (0.91, 0, ""),
+    ],
+)
+def test_a_label_goes_without_a_note_only_above_all_other_things(
+    score: float, rivals: int, verdict: str
+) -> None:
+    outside = Outside(score, 0.5, "max_softmax", "none of mine", (0.1, 0.6, 0.8, 0.9))
+    assert (outside.rivals, outside.verdict) == (rivals, verdict)
+    assert bool(outside.sentence()) == bool(verdict)
+    assert outside.doubtful == verdict.startswith("possibly")
+
+
+def test_a_doubt_stands_on_every_display_of_an_answer(result: Result) -> None:
+    doubt = Outside(5.0, 4.0, "energy", "none of mine", (1.0, 5.5))
+    doubted = dataclasses.replace(result, outside=doubt)
+    sentence = (
+        "Possibly none of my classes: the energy score is 5, and 1 of 2 pictures of other things "
+        "scored as high."
+    )
+    assert sentence in " ".join(str(doubted).split())
+    assert sentence in doubted._repr_html_()
+    assert repr(doubted).endswith("possibly none of its classes>")
+    assert doubted.to_dict()["note"] == sentence
+    several = Results([doubted], model="m", wall_s=1.0)
+    assert "possibly none of its classes" in str(several)
+    assert several.to_frame().loc[0, "note"] == "possibly none of its classes"
 
 
 def test_another_picture_is_never_shown_for_the_one_that_was_classified(

@@ -72,6 +72,7 @@ class Evaluation(Displayable):
     mistakes : the most confident mistakes, most confident first
     errors : pictures that could not be answered, by code; they count in no share
     flagged : pictures with the note "probably none of my classes"
+    doubtful : pictures with the note "possibly none of my classes"
     calibration_error : expected calibration error (0–1), over 15 bins of equal width
     inference : seconds of each answer's inference
     wall_s : seconds in all
@@ -85,6 +86,7 @@ class Evaluation(Displayable):
     mistakes: tuple[Mistake, ...]
     errors: Mapping[str, int]
     flagged: int
+    doubtful: int
     calibration_error: float
     inference: Samples
     wall_s: float
@@ -162,7 +164,10 @@ class Evaluation(Displayable):
             ("top-5", share(self.top5)),
             ("pictures", f"{self.n:,}"),
             ("calibration error", share(self.calibration_error)),
-            ("noted as none of its classes", f"{self.flagged:,}"),
+            (
+                "noted as none of its classes",
+                f"{self.flagged:,} probably, {self.doubtful:,} possibly",
+            ),
             ("inference", f"{seconds(self.inference.median_s)} (median a picture)"),
             ("wall time", seconds(self.wall_s)),
         ]
@@ -352,7 +357,7 @@ class _Tally:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self.confusion = np.zeros((len(names), len(names)), np.int64)
-        self.top5_right = self.flagged = 0
+        self.top5_right = self.flagged = self.doubtful = 0
         self.errors: Counter[str] = Counter()
         self.mistakes: list[Mistake] = []
         self.bins = np.zeros((BINS, 3))  # number, sum of probabilities, number right
@@ -366,6 +371,7 @@ class _Tally:
         self.confusion[truth, best.index] += 1
         self.top5_right += any(p.index == truth for p in answer.top[:5])
         self.flagged += answer.flagged
+        self.doubtful += bool(answer.verdict) and not answer.flagged
         self.inference.append(answer.timings["inference"])
         slot = min(BINS - 1, int(best.probability * BINS))
         self.bins[slot] += (1, best.probability, best.index == truth)
@@ -390,6 +396,7 @@ class _Tally:
             mistakes=tuple(sorted(self.mistakes, reverse=True)),
             errors=dict(self.errors),
             flagged=self.flagged,
+            doubtful=self.doubtful,
             calibration_error=float(gaps / total) if total else nan,
             inference=Samples(tuple(self.inference), f"{model}, inference"),
             wall_s=wall_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,29 +48,53 @@ class Outside:
     ----------
     score, threshold : the input's score, and the value below which the note is given
     kind : ``max_softmax``, ``max_logit`` or ``energy``
-    flagged : whether the score is below the threshold
-    note : the sentence to show
+    note : what is shown below the threshold
+    others : scores of pictures known to show none of the classes, in rising order
     """
 
     score: float
     threshold: float
     kind: str
     note: str
+    others: tuple[float, ...] = ()
 
     @property
     def flagged(self) -> bool:
         """Whether the input is probably none of the model's classes."""
         return self.score < self.threshold
 
+    @property
+    def rivals(self) -> int:
+        """How many of the pictures of other things scored at least as high."""
+        return len(self.others) - bisect_left(self.others, self.score)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the input is possibly none of the classes: some other thing scored as high."""
+        return not self.flagged and self.rivals > 0
+
+    @property
+    def verdict(self) -> str:
+        """What to say beside the label in three words or so; empty where there is no doubt."""
+        if self.flagged:
+            return "probably none of its classes"
+        return "possibly none of its classes" if self.doubtful else ""
+
     def sentence(self) -> str:
         """Return the note with the figures behind it; empty when it does not apply."""
-        if not self.flagged:
-            return ""
-        note = self.note[:1].upper() + self.note[1:].rstrip(".")
-        return (
-            f"{note}: the {self.kind.replace('_', ' ')} score is {self.score:.3g}, and below "
-            f"{self.threshold:.3g} a picture is usually something else."
-        )
+        named = f"the {self.kind.replace('_', ' ')} score is {self.score:.3g}"
+        if self.flagged:
+            note = self.note[:1].upper() + self.note[1:].rstrip(".")
+            return (
+                f"{note}: {named}, and below {self.threshold:.3g} a picture is usually "
+                "something else."
+            )
+        if self.doubtful:
+            return (
+                f"Possibly none of my classes: {named}, and {self.rivals} of "
+                f"{count(len(self.others), 'picture')} of other things scored as high."
+            )
+        return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
@@ -117,6 +142,11 @@ class Result(Displayable):
     def flagged(self) -> bool:
         """Whether the note "probably none of my classes" applies."""
         return self.outside is not None and self.outside.flagged
+
+    @property
+    def verdict(self) -> str:
+        """Whether this is probably, or possibly, none of the model's classes; else empty."""
+        return self.outside.verdict if self.outside is not None else ""
 
     def picture(self) -> NDArray[np.uint8] | None:
         """Return the input small, (h, w, 3) uint8 RGB, read again.
@@ -180,8 +210,8 @@ class Result(Displayable):
         picture = self.picture()
         if picture is not None:
             blocks.append(Pictures((Picture(picture, f"the input {self.source}"),)))
-        if self.flagged:
-            blocks.append(Notes(self.notes(), urgent=True))
+        if self.verdict:
+            blocks.append(Notes(self.notes(), urgent=self.flagged))
         bars = tuple(Bar(p.label, p.probability, share(p.probability)) for p in self.top)
         blocks.append(Bars(bars, f"What {self.model} says"))
         whole = seconds(self.timings.total_s)
@@ -195,7 +225,7 @@ class Result(Displayable):
         if self.classes:
             rows.append(("it knows only", ", ".join(self.classes)))
         blocks.append(Facts(tuple(rows)))
-        doubt = ", probably none of its classes" if self.flagged else ""
+        doubt = f", {self.verdict}" if self.verdict else ""
         title = f"none of its classes? (nearest: {self.label})" if self.flagged else self.label
         return Card(
             f"{self.source}: {title}",
@@ -317,7 +347,7 @@ class Results(Sequence["Result | Failure"], Displayable):
         return Results(items, model=self.model, wall_s=self.wall_s, stopped=self.stopped)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row an input: source, label, probability, flagged, error, message, *_ms."""
+        """Return a row an input: source, label, probability, flagged, note, error, *_ms …"""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -328,16 +358,17 @@ class Results(Sequence["Result | Failure"], Displayable):
                     "label": item.label,
                     "probability": item.probability,
                     "flagged": item.flagged,
+                    "note": item.verdict,
                     "error": "",
                     "message": "",
                     **{f"{name}_ms": 1e3 * value for name, value in item.timings.items()},
                     "total_ms": 1e3 * item.timings.total_s,
                 }
             else:
-                row |= {"label": None, "probability": float("nan"), "flagged": False,
+                row |= {"label": None, "probability": float("nan"), "flagged": False, "note": "",
                         "error": item.code, "message": item.error.message}  # fmt: skip
             rows.append(row)
-        head = ["source", "model", "label", "probability", "flagged", "error", "message"]
+        head = ["source", "model", "label", "probability", "flagged", "note", "error", "message"]
         frame = pd.DataFrame(rows)
         return frame if rows else pd.DataFrame(columns=head)
 
@@ -373,7 +404,7 @@ class Results(Sequence["Result | Failure"], Displayable):
             blocks.append(Pictures(tuple(pictures)))
         table = tuple(
             (r.source, _doubted(r), share(r.probability), seconds(r.timings.total_s),
-             "probably none of its classes" if r.flagged else "")
+             r.verdict)
             if isinstance(r, Result)
             else (r.source, "–", "–", "–", f"{r.code}: {r.error.message}")
             for r in self._items[:SHOWN]

@@ -441,7 +441,9 @@ class Runner:
             if rule.score == "max_softmax"
             else outside_score(rows, rule.score)
         )
-        return [Outside(s, rule.threshold, rule.score, rule.note) for s in scores.tolist()]
+        return [
+            Outside(s, rule.threshold, rule.score, rule.note, rule.others) for s in scores.tolist()
+        ]
 
     def _outputs(
         self,

@@ -79,6 +79,13 @@ def _finite(value: float) -> float:
     return value
 
 
+def _scores(value: object) -> object:
+    numbers = isinstance(value, list | tuple) and all(type(v) in (int, float) for v in value)
+    if not numbers or not all(map(math.isfinite, value)):  # type: ignore[arg-type]
+        raise ValueError("a list of finite numbers")
+    return tuple(sorted(map(float, value)))  # type: ignore[arg-type]
+
+
 class Outside(BaseModel):
     """When an answer reads "probably none of my classes".
 
@@ -87,6 +94,8 @@ class Outside(BaseModel):
     score : what is compared with the threshold; below it, the picture counts as outside
     threshold : in the unit of the score
     note : what is shown
+    others : scores of pictures that show none of the classes, in rising order; an answer that
+        does not exceed them all says how many of them scored as high
     measured : on which pictures the threshold was chosen, and how it did
     """
 
@@ -95,6 +104,7 @@ class Outside(BaseModel):
     score: Literal["max_softmax", "max_logit", "energy"]
     threshold: Annotated[float, BeforeValidator(_finite)]
     note: str = "probably none of my classes"
+    others: Annotated[tuple[float, ...], BeforeValidator(_scores)] = ()
     measured: dict[str, Any] = Field(default_factory=dict)
 
 
