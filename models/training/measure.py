@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -88,9 +89,9 @@ def groups(images: Path) -> dict[str, list[Any]]:
 
 
 def scores(runner: wb.Runner, model: str, outside: list[Any]) -> list[float]:
-    """Return the scores of the outside photos, in rising order."""
+    """Return the scores of the outside photos in rising order, rounded up: none exceeds its own."""
     answers = runner.classify(outside, model=model).answered
-    return sorted(round(a.outside.score, 3) for a in answers)
+    return sorted(math.ceil(1e3 * a.outside.score) / 1e3 for a in answers)
 
 
 def counted(runner: wb.Runner, model: str, pictures: Iterable[Any]) -> dict[str, float]:

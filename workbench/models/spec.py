@@ -80,10 +80,11 @@ def _finite(value: float) -> float:
 
 
 def _scores(value: object) -> object:
-    numbers = isinstance(value, list | tuple) and all(type(v) in (int, float) for v in value)
-    if not numbers or not all(map(math.isfinite, value)):  # type: ignore[arg-type]
+    if not isinstance(value, list | tuple) or not all(
+        type(score) in (int, float) and math.isfinite(score) for score in value
+    ):
         raise ValueError("a list of finite numbers")
-    return tuple(sorted(map(float, value)))  # type: ignore[arg-type]
+    return tuple(sorted(float(score) for score in value))
 
 
 class Outside(BaseModel):
