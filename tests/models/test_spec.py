@@ -522,6 +522,13 @@ def test_an_open_layout_or_size_is_said_to_be_a_guess():
     assert "The graph takes any size" in notes
 
 
+def test_a_side_that_is_free_takes_the_length_of_the_fixed_one():
+    for port in (image("n", 3, 12, "w"), image("n", 3, None, 12)):
+        spec = infer(port)
+        assert spec.pipeline()(np.zeros((40, 50, 3), np.uint8)).shape == (1, 3, 12, 12)
+        assert "one side free: 12 × 12 is used" in " ".join(spec.notes())
+
+
 def test_what_is_not_written_is_inferred_and_said(read):
     spec = read({"labels": NAMES})
     assert (spec.model_type, spec.preprocessing, spec.guessed) == (

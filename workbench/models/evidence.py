@@ -311,6 +311,9 @@ class _Reader:
             self.guesses.append(f"The layout is guessed to be {image.layout}.")
         if image.size is None:
             self.guesses.append(f"The graph takes any size: that of {preset!r} is used.")
+        elif None in (image.height, image.width):
+            height, width = image.size
+            self.guesses.append(f"The graph leaves one side free: {height} × {width} is used.")
         return preset, True
 
     def _check_pipeline(

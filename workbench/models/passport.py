@@ -46,8 +46,9 @@ class Picture:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width, where both are fixed."""
-        return None if self.height is None or self.width is None else (self.height, self.width)
+        """Height and width; a side that is free takes the other's length. None if both are."""
+        height, width = self.height or self.width, self.width or self.height
+        return None if height is None or width is None else (height, width)
 
 
 def picture(port: Port, dims: Dims | None = None) -> Picture | None:
