@@ -1,117 +1,150 @@
-"""Compute the tables of the model card from probabilities and labels alone.
-
-Run as::
-
-    python card.py cifar10.npz cifar10-small.npz
-
-Each ``.npz`` holds ``probabilities`` (n, 10) and ``labels`` (n,), wherever they come from:
-``inference.py`` writes such files, and so can any other pipeline. Needs numpy only.
-"""
+"""Tables of the model card, made from evaluations and answers; no torch, no figures by hand."""
 
 from __future__ import annotations
 
-import argparse
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from pathlib import Path
 
-CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
-Probabilities = NDArray[np.float32]
-Labels = NDArray[np.int64]
+    import numpy as np
+    from numpy.typing import NDArray
 
+    import workbench as wb
 
-def top_k(probabilities: Probabilities, labels: Labels, k: int) -> float:
-    """Return the share of rows whose label is among the `k` most probable classes."""
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(1).mean())
+#: Confidence from which an answer counts as confident (as in outside.py).
+CONFIDENT = 0.9
+_GROUPS = {
+    "cifar10_test": "CIFAR-10 test (in)",
+    "photos": "in-class photos (in)",
+    "imagenet": "ImageNet photos",
+    "coco_val": "COCO photos",
+    "faces": "group portraits",
+    "classic": "classic test photos",
+    "reference": "reference photos",
+    "mnist": "MNIST digits",
+    "all_photos": "all photos outside",
+}
 
 
-def confusion(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
-    """Count pictures by true class (rows) and most probable class (columns)."""
-    counts = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    np.add.at(counts, (labels, probabilities.argmax(1)), 1)
-    return counts
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table whose first `left` columns are aligned to the left."""
+    rule = "|" + "---|" * left + "---:|" * (len(head) - left)
+    lines = [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join(lines)
 
 
-def calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 15) -> float:
-    """Return the expected calibration error of the highest probability, in equal bins."""
-    confidence = probabilities.max(1)
-    right = probabilities.argmax(1) == labels
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, confidence - right, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+def files(
+    models: Mapping[str, Path], parameters: Mapping[str, int], kinds: Mapping[str, str]
+) -> str:
+    """Return name, bytes, parameters and nature of each file."""
+    rows = [
+        [name, f"{path.stat().st_size:,} bytes", f"{parameters[name]:,}", kinds[name]]
+        for name, path in models.items()
+    ]
+    text = table(("model", "file", "parameters", "what it is"), rows)
+    return text.replace("---:|---:|---:|", "---:|---:|---|")
+
+
+def accuracy(found: Mapping[str, wb.Evaluation]) -> str:
+    """Return a row a model: pictures, top-1 with its interval, top-5, calibration error."""
+    rows = [
+        [name, f"{e.n:,}", f"{e.top1:.2%}", f"{e.interval[0]:.1%} to {e.interval[1]:.1%}",
+         f"{e.top5:.2%}", f"{e.calibration_error:.4f}"]
+        for name, e in found.items()
+    ]  # fmt: skip
+    return table(("model", "pictures", "top-1", "95 % interval", "top-5", "ECE"), rows)
+
+
+def per_class(found: Mapping[str, wb.Evaluation]) -> str:
+    """Return the share of each class that is named rightly, a column a model."""
+    frames = {name: e.per_class() for name, e in found.items()}
+    labels = next(iter(found.values())).labels
+    rows = [[c, *(f"{f.loc[c, 'recall']:.1%}" for f in frames.values())] for c in labels]
+    return table(("class", *found), rows)
+
+
+def confusion(evaluation: wb.Evaluation) -> str:
+    """Return the confusion matrix: true classes down, answers across."""
+    pairs = zip(evaluation.labels, evaluation.confusion.tolist(), strict=True)
+    return table(("true", *evaluation.labels), [[name, *map(str, row)] for name, row in pairs])
 
 
 def reliability(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> str:
-    """Return a Markdown table of stated confidence against accuracy, a picture an element."""
+    """Return stated confidence against accuracy, a picture an element."""
     edges = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.001)
-    rows = ["| confidence | pictures | mean confidence | accuracy |", "|---|---:|---:|---:|"]
+    rows = []
     for low, high in pairwise(edges):
         here = (confidence >= low) & (confidence < high)
         if here.any():
             rows.append(
-                f"| {low:g} to {min(high, 1):g} | {here.sum():,} "
-                f"| {confidence[here].mean():.3f} | {right[here].mean():.3f} |"
-            )
-    return "\n".join(rows)
+                [f"{low:g} to {min(high, 1):g}", f"{here.sum():,}",
+                 f"{confidence[here].mean():.3f}", f"{right[here].mean():.3f}"]
+            )  # fmt: skip
+    return table(("confidence", "pictures", "mean confidence", "accuracy"), rows)
 
 
-def summary(results: dict[str, tuple[Probabilities, Labels]]) -> str:
-    """Return a Markdown table with one row per model."""
-    rows = ["| model | pictures | top-1 | top-5 | ECE |", "|---|---:|---:|---:|---:|"]
-    rows += [
-        f"| {name} | {len(labels):,} | {top_k(p, labels, 1):.2%} | {top_k(p, labels, 5):.2%} "
-        f"| {calibration_error(p, labels):.4f} |"
-        for name, (p, labels) in results.items()
+def notes(measured: Mapping[str, Mapping[str, Any]], thresholds: Mapping[str, float]) -> str:
+    """Return how many pictures of each group carry a note: probably, possibly."""
+    rows = []
+    for group, name in _GROUPS.items():
+        found = [m["in"].get(group) or m["out"].get(group) for m in measured.values()]
+        cells = [f"{g['flagged']:,} + {g['doubtful']:,} of {g['count']:,}" for g in found]
+        rows.append([name, *cells])
+    silent = [str(m["out"]["all_photos"]["confident_unnoted"]) for m in measured.values()]
+    rows.append([f"outside photos over {CONFIDENT} with no note", *silent])
+    rows.append(["threshold of the energy", *(f"{t:.2f}" for t in thresholds.values())])
+    return table(("group", *measured), rows)
+
+
+def photos(answers: Mapping[str, wb.Results], truths: Mapping[str, str], shown: str) -> str:
+    """Return how many in-class photos each model names rightly, and all answers of `shown`."""
+    right = [
+        f"{name} {sum(a.label == t for a, t in zip(some, truths.values(), strict=True))}"
+        for name, some in answers.items()
     ]
-    return "\n".join(rows)
+    rows = []
+    for (file, truth), answer in zip(truths.items(), answers[shown], strict=True):
+        said = answer.label if answer.label == truth else f"{answer.label} (wrong)"
+        rows.append([file, truth, said, f"{answer.probability:.2f}", word(answer)])
+    head = ("photo", "shows", f"{shown} says", "probability", "note")
+    text = table(head, rows, 3).replace("---:|---:|", "---:|---|")
+    return f"Right, of {len(truths)}: {', '.join(right)}.\n\n{text}"
 
 
-def per_class(results: dict[str, tuple[Probabilities, Labels]]) -> str:
-    """Return a Markdown table of the accuracy on each class, one column per model."""
-    rows = [f"| class | {' | '.join(results)} |", "|---|" + "---:|" * len(results)]
-    tables = [confusion(p, labels) for p, labels in results.values()]
-    for i, name in enumerate(CLASSES):
-        shares = " | ".join(f"{table[i, i] / table[i].sum():.1%}" for table in tables)
-        rows.append(f"| {name} | {shares} |")
-    return "\n".join(rows)
+def confident(answers: Mapping[str, wb.Result]) -> str:
+    """Return the outside photos that get a confident label, and the note beside it."""
+    rows = [
+        [file, a.label, f"{a.probability:.2f}", word(a) or "none", str(a.outside.rivals)]
+        for file, a in answers.items()
+        if a.probability > CONFIDENT and not a.flagged and a.outside is not None
+    ]
+    head = ("photo", "label", "probability", "note", "other things that score as high")
+    return table(head, rows, 2) if rows else "None."
 
 
-def confusion_table(probabilities: Probabilities, labels: Labels) -> str:
-    """Return the confusion matrix as a Markdown table: true classes down, answers across."""
-    counts = confusion(probabilities, labels)
-    rows = [f"| true | {' | '.join(CLASSES)} |", "|---|" + "---:|" * len(CLASSES)]
-    rows += [f"| {n} | {' | '.join(map(str, r))} |" for n, r in zip(CLASSES, counts, strict=True)]
-    return "\n".join(rows)
+def word(answer: wb.Result) -> str:
+    """Return "probably", "possibly" or nothing."""
+    return answer.verdict.partition(" ")[0]
 
 
-def main() -> None:
-    """Print all tables for the given files."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, nargs="+", help="files named after their model")
-    results = {}
-    for path in parser.parse_args().results:
-        with np.load(path) as stored:
-            results[path.stem] = stored["probabilities"], stored["labels"].astype(np.int64)
-    print(summary(results), per_class(results), sep="\n\n")
-    for name, pair in results.items():
-        probabilities, labels = pair
-        sure = reliability(probabilities.max(1), probabilities.argmax(1) == labels)
-        print(f"\n{name}", sure, confusion_table(*pair), sep="\n\n")
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """Put each table between its marks, ``<!-- name -->`` and ``<!-- end -->``.
 
-
-if __name__ == "__main__":
-    main()
+    Raises
+    ------
+    ValueError
+        A table has no marks, or marks have no table.
+    """
+    marks = re.findall(r"<!-- (?!end)([\w-]+) -->", text)
+    if sorted(marks) != sorted(tables):
+        message = f"The card has marks for {sorted(marks)}, and tables are {sorted(tables)}."
+        raise ValueError(message)
+    for name, content in tables.items():
+        pattern = rf"<!-- {name} -->.*?<!-- end -->"
+        block = f"<!-- {name} -->\n{content}\n<!-- end -->"
+        text = re.sub(pattern, lambda _, block=block: block, text, flags=re.DOTALL)
+    return text

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 archive (.npz)")
     parser.add_argument("--images", type=Path, required=True, help="folder of outside.json")
     parser.add_argument("--models", type=Path, nargs="+", required=True)
-    parser.add_argument("--held-out", type=int, default=2500)
+    parser.add_argument("--held-out", type=int, default=1500)
     arguments = parser.parse_args()
     _, kept = split(load_cifar10(arguments.data, "train"), arguments.held_out)
     originals = kept.images.permute(0, 2, 3, 1).numpy()

@@ -1,11 +1,11 @@
 """Measure the embedded models through workbench itself, and write what it found.
 
-Unlike the other scripts here this one needs no torch: the pictures go as encoded files through
-``workbench.evaluate`` and ``Runner.classify``, preprocessing included, and the figures replace
-those in ``models/metadata/<id>.json``, the threshold of the note on outside pictures among them.
-Run as::
+Unlike the scripts that train this one needs no torch: the pictures go as encoded files through
+``workbench.evaluate`` and ``Runner.classify``, preprocessing included. The figures replace those
+in ``models/metadata/<id>.json``, the threshold of the note on outside pictures among them, and
+the tables of the model card. Run as::
 
-    python measure.py --data cifar10.npz --images images [--models cifar10 ...] [--dry-run]
+    python measure.py --data cifar10.npz --images images [--dry-run]
 """
 
 from __future__ import annotations
@@ -16,19 +16,24 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import card
 import numpy as np
-from card import reliability
 
 import workbench as wb
 
 HERE = Path(__file__).resolve().parent
 METADATA = HERE.parent / "metadata"
-#: An answer above this is confident (as in outside.py).
-CONFIDENT = 0.9
+CARD = HERE.parent / "README.md"
+KINDS = {
+    "cifar10": "float32, kernels stored in 16 bits, fourteen convolutions",
+    "cifar10-small": "the same layout, narrower and one block less",
+    "cifar10-int8": "cifar10 in 8 bits, static QDQ",
+}
 #: Share of the outside photos that the threshold makes sure to flag.
 CAUGHT = 0.9
 #: Groups that set no threshold: the photos of the classes, and the many digits.
@@ -49,31 +54,6 @@ def listing() -> dict[str, Any]:
     return found
 
 
-def photo_table(runner: wb.Runner, model: str, images: Path) -> str:
-    """Return what a model says to each photo of its classes, and where it is confidently wrong."""
-    inside = listing()["in"]
-    answers = runner.classify([images / file for file in inside], model=model)
-    lines = ["| photo | shows | model says | probability | note |", "|---|---|---|---:|---|"]
-    right = 0
-    for (file, truth), answer in zip(inside.items(), answers, strict=True):
-        right += answer.label == truth
-        said = answer.label if answer.label == truth else f"{answer.label} (wrong)"
-        note = answer.verdict.partition(" ")[0]
-        lines.append(f"| {file} | {truth} | {said} | {answer.probability:.2f} | {note} |")
-    lines += [
-        "",
-        f"{right} of {len(inside)} photos are named rightly.",
-        "",
-        "Confident outside, not flagged:",
-    ]
-    for file in (f for files in listing()["out"].values() for f in files):
-        answer = runner.classify(images / file, model=model)
-        if answer.probability > CONFIDENT and not answer.flagged:
-            note = answer.verdict.partition(" ")[0] or "no note"
-            lines.append(f"- {file} ({answer.label} {answer.probability:.2f}, {note})")
-    return "\n".join(lines) + "\n"
-
-
 def groups(images: Path) -> dict[str, list[Any]]:
     """Return the photos of each group of outside.json, and the digits as RGB arrays."""
     known = listing()
@@ -88,23 +68,22 @@ def groups(images: Path) -> dict[str, list[Any]]:
     return found
 
 
-def scores(runner: wb.Runner, model: str, outside: list[Any]) -> list[float]:
+def scores(answers: wb.Results) -> list[float]:
     """Return the scores of the outside photos in rising order, rounded up: none exceeds its own."""
-    answers = runner.classify(outside, model=model).answered
-    return sorted(math.ceil(1e3 * a.outside.score) / 1e3 for a in answers)
+    return sorted(math.ceil(1e3 * a.outside.score) / 1e3 for a in answers.answered)
 
 
-def counted(runner: wb.Runner, model: str, pictures: Iterable[Any]) -> dict[str, float]:
-    """Count what is flagged or doubted, and what stays confident without a note."""
-    answers = runner.classify(list(pictures), model=model).answered
-    flagged = sum(a.flagged for a in answers)
+def counted(answers: wb.Results) -> dict[str, float]:
+    """Count what carries a note, and what stays confident without one."""
+    flagged = sum(a.flagged for a in answers.answered)
+    sure = [a for a in answers.answered if a.probability > card.CONFIDENT]
     return {
         "count": len(answers),
         "flagged": flagged,
         "share": round(flagged / len(answers), 4),
-        "doubtful": sum(a.outside.doubtful for a in answers),
-        "confident_unflagged": sum(a.probability > CONFIDENT and not a.flagged for a in answers),
-        "confident_unnoted": sum(a.probability > CONFIDENT and not a.verdict for a in answers),
+        "doubtful": sum(a.outside.doubtful for a in answers.answered),
+        "confident_unflagged": sum(not a.flagged for a in sure),
+        "confident_unnoted": sum(not a.verdict for a in sure),
     }
 
 
@@ -115,16 +94,61 @@ def together(parts: Iterable[dict[str, float]]) -> dict[str, float]:
     return total | {"share": round(total["flagged"] / total["count"], 4)}
 
 
-def markdown(found: wb.Evaluation) -> str:
-    """Return the per-class table and the confusion matrix as Markdown."""
-    lines = [f"{found.model}: {found!r}", "", "| class | recall | precision |", "|---|---:|---:|"]
-    for name, row in found.per_class().iterrows():
-        lines.append(f"| {name} | {row.recall:.1%} | {row.precision:.1%} |")
-    lines += ["", "| truth \\ said | " + " | ".join(found.labels) + " |"]
-    lines.append("|---|" + "---:|" * len(found.labels))
-    for name, counts in zip(found.labels, found.confusion.tolist(), strict=True):
-        lines.append(f"| {name} | " + " | ".join(map(str, counts)) + " |")
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class Measured:
+    """What one model did on everything."""
+
+    evaluation: wb.Evaluation
+    confidence: np.ndarray
+    right: np.ndarray
+    answers: dict[str, wb.Results]
+    outside: dict[str, Any]
+
+
+def measure(runner: wb.Runner, model: str, data: Path, photos: dict[str, list[Any]]) -> Measured:
+    """Run the test pictures twice (evaluated, then one by one) and all photos once."""
+    pictures, labels = test_pictures(data)
+    evaluation = wb.evaluate(model, pictures, labels, runner=runner)
+    pictures, labels = test_pictures(data)
+    confidence, right = [], []
+    for answer, truth in zip(runner.stream(pictures, model=model), labels, strict=True):
+        confidence.append(answer.probability)
+        right.append(answer.top[0].index == truth)
+    answers = {name: runner.classify(some, model=model) for name, some in photos.items()}
+    out = {name: counted(some) for name, some in answers.items()}
+    known = {
+        "count": evaluation.n,
+        "flagged": evaluation.flagged,
+        "share": round(evaluation.flagged / evaluation.n, 4),
+        "doubtful": evaluation.doubtful,
+    }
+    inside = {"cifar10_test": known, "photos": out.pop("photos")}
+    out["all_photos"] = together(part for name, part in out.items() if name != "mnist")
+    found = {"in": inside, "out": out}
+    return Measured(evaluation, np.array(confidence), np.array(right), answers, found)
+
+
+def set_threshold(runner: wb.Runner, model: str, strangers: list[Any]) -> None:
+    """Write the scores of the outside photos, and the threshold, into the metadata."""
+    path = METADATA / f"{model}.json"
+    metadata = json.loads(path.read_text())
+    others = scores(runner.classify(strangers, model=model))
+    metadata["outside"]["threshold"] = round(float(np.quantile(others, CAUGHT)), 2)
+    metadata["outside"]["others"] = others
+    path.write_text(written(metadata))
+
+
+def record(model: str, found: Measured) -> None:
+    """Write accuracy and notes into the metadata."""
+    path = METADATA / f"{model}.json"
+    metadata = json.loads(path.read_text())
+    metadata["accuracy"] = {
+        "dataset": "CIFAR-10 test, 10,000 images as JPEG",
+        **found.evaluation.to_dict(),
+        "measured_by": "workbench.evaluate (models/training/measure.py)",
+    }
+    metadata["outside"]["measured"] = found.outside
+    path.write_text(written(metadata))
 
 
 def written(metadata: dict[str, Any]) -> str:
@@ -133,55 +157,59 @@ def written(metadata: dict[str, Any]) -> str:
     return re.sub(r"\[[-\d.,\s]+\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
+def tables(hub: wb.ModelHub, found: dict[str, Measured]) -> dict[str, str]:
+    """Return the tables of the model card; the long ones are about the first model."""
+    first, known = next(iter(found)), listing()
+    evaluations = {name: m.evaluation for name, m in found.items()}
+    handles = {name: hub.load(name) for name in found}
+    outside = {
+        file: answer
+        for group, files in known["out"].items()
+        for file, answer in zip(files, found[first].answers[group], strict=True)
+    }
+    return {
+        "files": card.files(
+            {name: handle.path for name, handle in handles.items()},
+            {name: handle.graph.parameters for name, handle in handles.items()},
+            KINDS,
+        ),
+        "accuracy": card.accuracy(evaluations),
+        "classes": card.per_class(evaluations),
+        "confusion": card.confusion(evaluations[first]),
+        "reliability": card.reliability(found[first].confidence, found[first].right),
+        "notes": card.notes(
+            {name: m.outside for name, m in found.items()},
+            {name: handle.spec.outside.threshold for name, handle in handles.items()},
+        ),
+        "confident": card.confident(outside),
+        "photos": card.photos(
+            {name: m.answers["photos"] for name, m in found.items()}, known["in"], first
+        ),
+    }
+
+
 def main() -> None:
-    """Measure, print, and write the metadata."""
+    """Measure, print, and write the metadata and the tables of the card."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 archive (.npz)")
     parser.add_argument("--images", type=Path, required=True, help="folder of outside.json")
-    parser.add_argument("--models", nargs="+", default=["cifar10", "cifar10-small", "cifar10-int8"])
     parser.add_argument("--dry-run", action="store_true", help="print only")
     arguments = parser.parse_args()
     hub = wb.ModelHub(model_dir=HERE.parent)
     runner = wb.Runner(hub)
     photos = groups(arguments.images)
-    for model in arguments.models:
-        path = METADATA / f"{model}.json"
-        metadata = json.loads(path.read_text())
-        if not arguments.dry_run:  # the hub reads it again by itself
-            strangers = [p for n, some in photos.items() if n not in APART for p in some]
-            others = scores(runner, model, strangers)
-            metadata["outside"]["threshold"] = round(float(np.quantile(others, CAUGHT)), 2)
-            metadata["outside"]["others"] = others
-            path.write_text(written(metadata))
-        pictures, labels = test_pictures(arguments.data)
-        found = wb.evaluate(model, pictures, labels, runner=runner)
-        print(markdown(found))
-        pictures, labels = test_pictures(arguments.data)
-        answers = runner.classify(pictures, model=model)
-        sure = np.array([a.probability for a in answers])
-        right = np.array([a.top[0].index == t for a, t in zip(answers, labels, strict=True)])
-        print(reliability(sure, right) + "\n")
-        print(photo_table(runner, model, arguments.images))
-        out = {name: counted(runner, model, some) for name, some in photos.items()}
-        inside = {
-            "cifar10_test": {
-                "count": found.n,
-                "flagged": found.flagged,
-                "share": round(found.flagged / found.n, 4),
-                "doubtful": found.doubtful,
-            },
-            "photos": out.pop("photos"),
-        }
-        out["all_photos"] = together(part for name, part in out.items() if name != "mnist")
-        print(json.dumps({"in": inside, "out": out}, indent=2))
+    strangers = [p for n, some in photos.items() if n not in APART for p in some]
+    found = {}
+    for model in KINDS:
+        if not arguments.dry_run:  # the hub reads the metadata again by itself
+            set_threshold(runner, model, strangers)
+        found[model] = measure(runner, model, arguments.data, photos)
         if not arguments.dry_run:
-            metadata["accuracy"] = {
-                "dataset": "CIFAR-10 test, 10,000 images as JPEG",
-                **found.to_dict(),
-                "measured_by": "workbench.evaluate (models/training/measure.py)",
-            }
-            metadata["outside"]["measured"] = {"in": inside, "out": out}
-            path.write_text(written(metadata))
+            record(model, found[model])
+    made = tables(hub, found)
+    print(*(f"{name}\n\n{text}\n" for name, text in made.items()), sep="\n")
+    if not arguments.dry_run:
+        CARD.write_text(card.fill(CARD.read_text(), made))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The network: a patch-whitening layer, three pairs of 3x3 convolutions, one linear layer.
+"""The networks: a stem and three stages of convolutions with residual blocks.
 
-The layout follows airbench94 (Jordan, 2024, arXiv:2404.00498), itself grown from the
-DAWNBench ResNet-9 by Page (2019). Three things differ, all for the sake of an ONNX file on a
-CPU: ReLU in place of GELU (cheaper, and it quantises well), widths that stay under one
-million parameters, and plain BatchNorm with scale and shift, which folds away at export.
+Laid out after the CIFAR-10 networks of D. Page (2018) and K. Jordan (2024): each stage widens,
+halves the picture by max pooling, then refines in residual blocks (He et al., 2015). Every
+convolution has its BatchNorm, and all of them fold into the kernels at export: nothing but
+convolutions, pooling, sums and ReLU is left.
 """
 
 from __future__ import annotations
@@ -14,85 +14,98 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-WHITE_SIZE = 2
-WHITE_CHANNELS = 2 * 3 * WHITE_SIZE**2
+#: Scales of the norms that follow max pooling stay above this, so that they can be folded into
+#: the convolution before the pooling: taking a maximum commutes with a positive factor only.
+SMALLEST_SCALE = 0.01
 
 
 @dataclass(frozen=True)
 class Design:
-    """Everything needed to build a network again."""
+    """Everything needed to build a network again.
+
+    Attributes
+    ----------
+    name : str
+        The model's id.
+    stem : int
+        Channels of the first convolution, at full size.
+    widths, blocks : tuple of int
+        Channels and number of residual blocks of each stage.
+    """
 
     name: str
+    stem: int
     widths: tuple[int, int, int]
+    blocks: tuple[int, int, int]
 
 
 DESIGNS = {
     design.name: design
     for design in (
-        Design("cifar10", (64, 128, 224)),
-        Design("cifar10-small", (32, 48, 48)),
+        Design("cifar10", 32, (64, 160, 176), (1, 2, 1)),
+        Design("cifar10-small", 16, (32, 48, 64), (1, 1, 1)),
     )
 }
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions; the first one is followed by 2x2 max pooling."""
+def convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """Return a 3x3 convolution that keeps the size, without bias: a norm follows."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+
+class Block(nn.Module):
+    """Two convolutions and the way around them."""
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        for conv in (self.conv1, self.conv2):
-            # Identity start, from airbench: the first filters pass their input through.
-            nn.init.dirac_(conv.weight.data[: conv.in_channels])
+        self.conv1, self.norm1 = convolution(width, width), nn.BatchNorm2d(width)
+        self.conv2, self.norm2 = convolution(width, width), nn.BatchNorm2d(width)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Halve the size; pooling comes before the norm, which then sees fewer values."""
-        values = functional.max_pool2d(self.conv1(values), 2)
-        values = functional.relu(self.norm1(values))
-        return functional.relu(self.norm2(self.conv2(values)))
+        """Return the block's ReLU output, of the input's shape."""
+        inner = functional.relu(self.norm1(self.conv1(values)), inplace=True)
+        return functional.relu(values + self.norm2(self.conv2(inner)), inplace=True)
+
+
+class Stage(nn.Module):
+    """Widen, halve, then refine; pooling comes before the norm, which so sees fewer values."""
+
+    def __init__(self, inputs: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.conv, self.norm = convolution(inputs, width), nn.BatchNorm2d(width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(blocks))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return (n, width, h / 2, w / 2)."""
+        values = functional.max_pool2d(self.conv(values), 2)
+        values = functional.relu(self.norm(values), inplace=True)
+        for block in self.blocks:
+            values = block(values)
+        return values
 
 
 class Network(nn.Module):
-    """Classify normalised 32x32 pictures.
+    """Classify normalised 32x32 pictures."""
 
-    Parameters
-    ----------
-    design : Design
-        Names and widths.
-    scale : float
-        Factor on the logits while training (Page uses 1/8); folded in at export.
-    """
-
-    def __init__(self, design: Design, scale: float = 0.125) -> None:
+    def __init__(self, design: Design) -> None:
         super().__init__()
         self.design = design
-        self.scale = scale
-        self.whiten = nn.Conv2d(3, WHITE_CHANNELS, WHITE_SIZE)
-        self.whiten.weight.requires_grad_(False)
-        widths = (WHITE_CHANNELS, *design.widths)
-        self.blocks = nn.ModuleList(map(Block, widths, widths[1:]))
-        self.head = nn.Linear(widths[-1], 10)
+        self.stem, self.norm = convolution(3, design.stem), nn.BatchNorm2d(design.stem)
+        inputs = (design.stem, *design.widths)
+        self.stages = nn.ModuleList(map(Stage, inputs, design.widths, design.blocks))
+        self.head = nn.Linear(design.widths[-1], 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (n, 10)."""
-        values = functional.relu(self.whiten(images))
-        for block in self.blocks:
-            values = block(values)
-        values = functional.max_pool2d(values, 3).flatten(1)
-        return self.head(values) * self.scale
+        """Return the logits (n, 10) of float pictures (n, 3, 32, 32)."""
+        values = functional.relu(self.norm(self.stem(images)), inplace=True)
+        for stage in self.stages:
+            values = stage(values)
+        return self.head(values.amax((2, 3)))
 
     @torch.no_grad()
-    def fit_whitening(self, images: Tensor, eps: float = 5e-4) -> None:
-        """Set the first layer to the whitened principal patches of normalised `images`.
-
-        Each principal direction appears with both signs, so that ReLU loses nothing.
-        """
-        patches = images.unfold(2, WHITE_SIZE, 1).unfold(3, WHITE_SIZE, 1)
-        patches = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, WHITE_CHANNELS // 2).double()
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        scaled = (vectors / (values + eps).sqrt()).T.reshape(-1, 3, WHITE_SIZE, WHITE_SIZE)
-        weight, bias = torch.cat([scaled, -scaled]).float(), torch.zeros(WHITE_CHANNELS)
-        self.whiten.load_state_dict({"weight": weight, "bias": bias})
+    def keep_foldable(self) -> None:
+        """Hold the scales after max pooling at `SMALLEST_SCALE` or more."""
+        for stage in self.stages:
+            stage.norm.weight.clamp_min_(SMALLEST_SCALE)

@@ -1,4 +1,4 @@
-"""Tell pictures outside the ten classes by the logits alone: compare scores, set a threshold.
+"""Tell pictures outside the ten classes by the logits alone: compare scores.
 
 Run as::
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import photos
-from cifar import load_cifar10, split
+from cifar import load_cifar10
 from inference import logits, softmax
 from numpy.typing import NDArray
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Floats = NDArray[np.float32]
-Measured = dict[str, dict[str, dict[str, float]]]
-CONFIDENT = 0.9
 
 
 def max_softmax(values: Floats) -> Floats:
@@ -73,7 +71,6 @@ def missed(inside: Floats, outside: Floats, flagged: float) -> float:
 class Evidence:
     """The logits of one model on everything the comparison looks at."""
 
-    held_out: Floats
     test: Floats
     photos: Floats
     outside: dict[str, Floats]
@@ -88,18 +85,15 @@ class Evidence:
 class Sources:
     """The pictures behind `Evidence`, uint8 (n, 32, 32, 3), read once for all models."""
 
-    held_out: NDArray[np.uint8]
     test: NDArray[np.uint8]
     photos: NDArray[np.uint8]
     outside: dict[str, NDArray[np.uint8]]
 
     @classmethod
-    def load(cls, data: Path, images: Path, held_out: int) -> Sources:
-        """Read CIFAR-10 and the photos."""
-        _, kept = split(load_cifar10(data, "train"), held_out)
+    def load(cls, data: Path, images: Path) -> Sources:
+        """Read the test pictures of CIFAR-10 and the photos."""
         test = load_cifar10(data, "test")
         return cls(
-            kept.images.permute(0, 2, 3, 1).numpy(),
             test.images.permute(0, 2, 3, 1).numpy(),
             photos.inside(images)[1],
             photos.outside(images),
@@ -108,38 +102,10 @@ class Sources:
     def through(self, model: Path) -> Evidence:
         """Run everything through one model."""
         return Evidence(
-            logits(model, self.held_out),
             logits(model, self.test),
             logits(model, self.photos),
             {name: logits(model, some) for name, some in self.outside.items()},
         )
-
-
-def threshold_for(evidence: Evidence, score: str, flagged: float) -> float:
-    """Return the threshold that flags the share `flagged` of the held-out pictures.
-
-    Neither test pictures nor photos take part in setting it.
-    """
-    return float(np.quantile(SCORES[score](evidence.held_out), flagged))
-
-
-def measure(evidence: Evidence, score: str, threshold: float) -> Measured:
-    """Count what is flagged, and what stays confident without a flag, per group."""
-
-    def group(values: Floats) -> dict[str, float]:
-        flagged = SCORES[score](values) < threshold
-        confident = max_softmax(values) > CONFIDENT
-        return {
-            "count": len(values),
-            "flagged": int(flagged.sum()),
-            "share": round(float(flagged.mean()), 4),
-            "confident_unflagged": int((confident & ~flagged).sum()),
-        }
-
-    inside = {"cifar10_test": group(evidence.test), "photos": group(evidence.photos)}
-    outside = {name: group(values) for name, values in evidence.outside.items()}
-    outside["all_photos"] = group(evidence.strangers)
-    return {"in": inside, "out": outside}
 
 
 def comparison(evidence: Evidence) -> list[str]:
@@ -172,29 +138,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 archive (.npz)")
     parser.add_argument("--images", type=Path, required=True, help="folder of outside.json")
     parser.add_argument("--models", type=Path, nargs="+", required=True)
-    parser.add_argument("--held-out", type=int, default=2500)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Compare the scores from the command line, at several operating points."""
+    """Compare the scores from the command line."""
     arguments = parse_arguments()
-    sources = Sources.load(arguments.data, arguments.images, arguments.held_out)
+    sources = Sources.load(arguments.data, arguments.images)
     for model in arguments.models:
         evidence = sources.through(model)
         print(f"\n{model.stem}\n", *comparison(evidence), sep="\n")
-        for score in SCORES:
-            for flagged in (0.04, 0.06, 0.08, 0.10):
-                threshold = threshold_for(evidence, score, flagged)
-                result = measure(evidence, score, threshold)
-                known, strange = result["in"], result["out"]["all_photos"]
-                print(
-                    f"{score} < {threshold:.3f}: CIFAR test {known['cifar10_test']['share']:.1%},"
-                    f" photos {known['photos']['flagged']}/{known['photos']['count']}; outside "
-                    f"{strange['flagged']}/{strange['count']}, digits "
-                    f"{result['out']['mnist']['share']:.1%}, confident without a flag: "
-                    f"{strange['confident_unflagged']}"
-                )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=1000, help="calibration pictures")
     parser.add_argument("--method", choices=sorted(METHODS), default="percentile")
     parser.add_argument("--full-range", action="store_true", help="8-bit weights, not 7-bit")
-    parser.add_argument("--held-out", type=int, default=2500)
+    parser.add_argument("--held-out", type=int, default=1500)
     return parser.parse_args()
 
 
