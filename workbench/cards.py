@@ -309,7 +309,7 @@ _NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0;white-spac
 #: A cell with a sentence keeps room for it, also in a narrow window, which then scrolls.
 _SENTENCE, _SENTENCE_LETTERS = ";min-width:16em", 40
 #: A cell that is shorter stays on one line: a shape, a count with its unit.
-_SHORT_LETTERS = 18
+_ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 28
 _WIDE = "640px"
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:2px 0"
 
@@ -385,7 +385,9 @@ def _html_bar_grid(grid: BarGrid) -> str:
         thin = _html_bar(bar.share, "0.5em")
         return f"<td style='{_CELL};min-width:7em'>{mark}{leaf(bar.text)}{thin}</td>"
 
-    names = "".join(f"<th scope='col' style='{_CELL}'>{leaf(n)}</th>" for n in grid.columns)
+    names = "".join(
+        f"<th scope='col' style='{_CELL}{_ONE_LINE}'>{leaf(n)}</th>" for n in grid.columns
+    )
     body = "".join(
         f"<tr><th scope='row' style='{_CELL}'>{leaf(label)}</th>{''.join(map(cell, bars))}</tr>"
         for label, bars in grid.rows
@@ -423,8 +425,8 @@ def _html_table(table: Table) -> str:
 
 def _html_cell(position: int, text: str, style: str) -> str:
     room = _SENTENCE if len(text) > _SENTENCE_LETTERS else ""
-    if " " in text and len(text) <= _SHORT_LETTERS and style != _NUMBER:
-        room = ";white-space:nowrap"
+    if len(text) <= _SHORT_LETTERS and (" " in text or "-" in text) and style != _NUMBER:
+        room = _ONE_LINE
     kind, scope = ("td", "") if position else ("th", " scope='row'")
     return f"<{kind}{scope} style='{style}{room}'>{leaf(text)}</{kind}>"
 
