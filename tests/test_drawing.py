@@ -35,6 +35,34 @@ FIGURES = {
     "top k": lambda: drawing.bars(["cat", "dog"], [0.9, 0.1], title="cat.jpg", picture=PHOTO),
     "top k, marked": lambda: drawing.bars(["cat", "dog"], [0.9, float("nan")], mark="dog"),
     "no labels": lambda: drawing.bars([], []),
+    "side by side": lambda: drawing.bars_side_by_side(
+        ["cat", "dog"],
+        {"a": [0.9, 0.1], "b": [0.4, 0.6], "c": [float("nan")] * 2},
+        marks={"a": "= agrees", "b": "≠ differs"},
+        title="cat.jpg",
+        picture=PHOTO,
+    ),
+    "many side by side": lambda: drawing.bars_side_by_side(
+        ["cat"], {f"model {n}": [n / 12] for n in range(12)}
+    ),
+    "nothing side by side": lambda: drawing.bars_side_by_side([], {}),
+    "hostile side by side": lambda: drawing.bars_side_by_side(
+        [HOSTILE], {HOSTILE: [0.5]}, marks={HOSTILE: HOSTILE}, title=HOSTILE
+    ),
+    "histograms": lambda: drawing.histograms(
+        [
+            (f"step {n}", [(c, *np.histogram(PHOTO[..., i], 16)) for i, c in enumerate("RGB")])
+            for n in range(4)
+        ],
+        title="Values",
+    ),
+    "no histograms": lambda: drawing.histograms([]),
+    "hostile histograms": lambda: drawing.histograms(
+        [(HOSTILE, [(HOSTILE, np.zeros(2), np.arange(3))])], title=HOSTILE
+    ),
+    "runs": lambda: drawing.runs(RUNS, title="cifar10"),
+    "no runs at all": lambda: drawing.runs([]),
+    "hostile runs": lambda: drawing.runs(RUNS, title=HOSTILE),
     "confusion": lambda: drawing.confusion(np.array([[5, 1], [0, 0]]), ["yes", "no"], title="t"),
     "confusion of many": lambda: drawing.confusion(
         np.eye(60, dtype=int), [f"{i}" for i in range(60)]
@@ -151,6 +179,36 @@ def test_shares_are_bars_from_zero_to_one_with_their_text():
     assert [p.get_width() for p in figure.axes[0].patches] == pytest.approx([0.9321, 0.00004])
     assert "93.2 %" in texts(figure)
     assert "<0.1 %" in texts(figure)
+
+
+def test_the_largest_share_of_each_panel_is_bold_and_a_missing_one_is_said():
+    panels = [a for a in FIGURES["side by side"]().axes if not a.images]
+    assert [p.get_title(loc="left") for p in panels] == ["a\n= agrees", "b\n≠ differs", "c"]
+    weights = [[(t.get_text(), t.get_fontweight()) for t in panel.texts] for panel in panels]
+    assert weights[0] == [("90.0 %", "bold"), ("10.0 %", "normal")]
+    assert weights[1] == [("40.0 %", "normal"), ("60.0 %", "bold")]
+    assert weights[2] == [("–", "normal"), ("–", "normal")]
+
+
+def test_lines_of_a_histogram_differ_without_colour():
+    looks = [drawing._line(number) for number in range(4)]
+    assert len({str(look["linestyle"]) for look in looks}) == 4
+    assert {"R", "G", "B"} <= set(texts(FIGURES["histograms"]()).split("\n"))
+
+
+def test_a_figure_as_vectors_comes_with_its_width_and_words():
+    data, width, words = drawing.as_svg(FIGURES["side by side"]())
+    assert data.startswith(b"<?xml")
+    assert width == round(96 * 7.6)
+    assert words == "cat.jpg; a = agrees; b ≠ differs; c"
+
+
+def test_a_long_line_beneath_a_picture_is_broken_rather_than_cut():
+    figure = drawing.picture_strip([("a", PHOTO, ("probably none of its classes", "x" * 90))])
+    said = figure.axes[0].get_xlabel().split("\n")
+    assert said[:2] == ["probably none of its", "classes"]
+    assert len(said) == 4
+    assert max(map(len, said)) <= 26
 
 
 def test_the_marked_label_is_set_off_in_weight_as_well():

@@ -169,3 +169,9 @@ def test_what_is_settled_has_enough_runs_behind_it(values):
 
 def test_undefined_durations_are_shown_as_such():
     assert repr(Samples((nan,) * 2)).startswith("<samples of runs: runs 2, median n/a")
+
+
+def test_samples_are_drawn_as_dots_with_their_median():
+    axes = Samples((0.010, 0.012, 0.011), "resnet").plot().axes[0]
+    assert axes.get_title(loc="left") == "resnet: median 11.0 ms of 3"
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([10, 12, 11])

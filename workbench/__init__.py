@@ -22,6 +22,8 @@ _WHERE = {
     "Model": "workbench.models.model",
     "ModelHub": "workbench.models.hub",
     "ModelSpec": "workbench.models.spec",
+    "OpinionGrid": "workbench.inference.opinion",
+    "Opinions": "workbench.inference.opinion",
     "Pipeline": "workbench.preprocessing.pipeline",
     "Result": "workbench.inference.results",
     "Results": "workbench.inference.results",
@@ -40,6 +42,7 @@ _WHERE = {
     "example": "workbench.models.store",
     "presets": "workbench.preprocessing.presets:",
     "read_image": "workbench.preprocessing.images",
+    "report": "workbench.page",
     "steps": "workbench.preprocessing.steps:",
 }
 
@@ -49,6 +52,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.errors import WorkbenchWarning as WorkbenchWarning
     from workbench.inference.evaluate import Evaluation as Evaluation
     from workbench.inference.evaluate import evaluate as evaluate
+    from workbench.inference.opinion import OpinionGrid as OpinionGrid
+    from workbench.inference.opinion import Opinions as Opinions
     from workbench.inference.results import Failure as Failure
     from workbench.inference.results import Result as Result
     from workbench.inference.results import Results as Results
@@ -59,6 +64,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.models.spec import ModelSpec as ModelSpec
     from workbench.models.store import example as example
     from workbench.models.warmup import WarmUp as WarmUp
+    from workbench.page import report as report
     from workbench.preprocessing import presets as presets
     from workbench.preprocessing import steps as steps
     from workbench.preprocessing.images import read_image as read_image

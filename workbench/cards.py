@@ -23,6 +23,8 @@ from unicodedata import combining, east_asian_width
 from workbench.units import seconds, share
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -35,8 +37,14 @@ THUMBNAIL_PIXELS = 160
 
 _TEXT_WIDTH = 100
 _BAR_CHARACTERS = 24
-#: Okabe and Ito's colour-blind safe palette (jfly.uni-koeln.de/color), without its yellow.
+#: Okabe and Ito's colour-blind safe palette (jfly.uni-koeln.de/color), without its yellow: for
+#: figures, which stand on white and carry hatches as well.
 PALETTE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7f7f7f")
+#: Colours of segments in HTML. Each has at least 3 : 1 to white and to JupyterLab's dark #111111
+#: (WCAG 2.2, 1.4.11), and dark and bright ones alternate, so that neighbours differ in grey too.
+SEGMENTS = (
+    "#0072b2", "#bd7f00", "#a5477f", "#009e73", "#6a6a6a", "#1f8fd0", "#8a5a00", "#c06fa5",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,19 @@ class Bars:
     """Labelled bars, one a row."""
 
     rows: tuple[Bar, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BarGrid:
+    """Bars side by side: a row a label, a column a thing that is compared.
+
+    ``rows`` : label, and one bar (or None: nothing to show) a column; a bar's own ``label`` is a
+    mark in words that stands beside its text, or empty.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Bar | None, ...]], ...]
     caption: str = ""
 
 
@@ -110,7 +131,15 @@ class Notes:
     urgent: bool = False
 
 
-Block = Facts | Table | Bars | Stack | Pictures | Notes
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Blocks that a page shows on demand, behind their title; text shows them as they are."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block = Facts | Table | Bars | BarGrid | Stack | Pictures | Notes | Fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,22 +155,45 @@ class Card:
         return tuple(row for b in self.blocks if isinstance(b, Facts) for row in b.rows)
 
 
-class Displayable:
-    """Gives every form of display to a class that answers ``_card()``."""
+class Shown:
+    """Gives a page to a class that answers ``_card()``; its ``repr`` and ``str`` stay its own."""
 
     __slots__ = ()
 
     def _card(self) -> Card:
         raise NotImplementedError(f"{type(self).__name__} must describe itself in _card()")
 
+    def _repr_html_(self) -> str:
+        return as_html(self._card())
+
+    def to_html(self, path: str | Path, *, title: str = "") -> Path:
+        """Write this as a page of its own, which opens anywhere, and return its path.
+
+        Parameters
+        ----------
+        path : where to; a file that is there is replaced, by a whole one or not at all
+        title : of the page; the display's own where it is left out
+
+        Raises
+        ------
+        MissingFileError : there is no such folder
+        WriteError : the file cannot be written
+        """
+        from workbench.page import report
+
+        return report([self], path, title=title)
+
+
+class Displayable(Shown):
+    """Gives every form of display to a class that answers ``_card()``."""
+
+    __slots__ = ()
+
     def __repr__(self) -> str:
         return as_line(self._card())
 
     def __str__(self) -> str:
         return as_text(self._card())
-
-    def _repr_html_(self) -> str:
-        return as_html(self._card())
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """Show the whole card in IPython's terminal, and the one line everywhere else."""
@@ -199,6 +251,11 @@ def _text_lines(block: Block) -> list[str]:
             total = sum(value for _, value in parts if value > 0)
             rows = tuple(Bar(n, v / total if total else 0.0, seconds(v)) for n, v in parts)
             return _text_bars(rows, caption)
+        case BarGrid(columns, grid, caption):
+            cells = tuple((label, *map(_text_cell, bars)) for label, bars in grid)
+            return _text_table(Table(("", *columns), cells, caption, columns))
+        case Fold(title, blocks):
+            return [f"  {plain(title)}", *(line for b in blocks for line in _text_lines(b))]
         case Pictures(items, caption):
             head = [f"  {plain(caption)}"] if caption else []
             return head + [
@@ -226,6 +283,10 @@ def _text_table(table: Table) -> list[str]:
     return lines
 
 
+def _text_cell(bar: Bar | None) -> str:
+    return "–" if bar is None else f"{bar.label} {bar.text}".lstrip()
+
+
 def _text_bars(rows: Iterable[Bar], caption: str) -> list[str]:
     bars = [(plain(b.label), _clip(b.share), plain(b.text)) for b in rows]
     width = max((_columns(label) for label, _, _ in bars), default=0)
@@ -244,21 +305,27 @@ _BAR_COLOUR = "background:#2979c9;background:var(--jp-brand-color1,#2979c9)"
 _LINE_COLOUR = "border:1px solid #8a8a8a;border-color:var(--jp-border-color1,#8a8a8a)"
 _NOTE_COLOUR = "border-left:4px solid #b06000;border-left-color:var(--jp-warn-color1,#b06000)"
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
-_NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0"
+_NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0;white-space:nowrap"
+#: A cell with a sentence keeps room for it, also in a narrow window, which then scrolls.
+_SENTENCE, _SENTENCE_LETTERS = ";min-width:16em", 40
+#: A cell that is shorter stays on one line: a shape, a count with its unit.
+_ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 28
 _WIDE = "640px"
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:2px 0"
 
 
 def as_html(card: Card) -> str:
     """Render a card as an HTML fragment: no script, no id, no style sheet."""
-    body = "".join(_html(block) for block in card.blocks)
-    return (
-        f"<div style='max-width:100%;overflow-x:auto'>"
-        f"<p style='margin:4px 0'><strong>{_leaf(card.title)}</strong></p>{body}</div>"
-    )
+    title = f"<p style='margin:4px 0'><strong>{leaf(card.title)}</strong></p>"
+    return f"<div style='max-width:100%;overflow-x:auto'>{title}{as_html_body(card)}</div>"
 
 
-def _leaf(text: str) -> str:
+def as_html_body(card: Card) -> str:
+    """Render a card's blocks as HTML, for a page that gives them a heading of its own."""
+    return "".join(_html(block) for block in card.blocks)
+
+
+def leaf(text: str) -> str:
     """Escape a text: the only place where that happens."""
     return escape(plain(text), quote=True)
 
@@ -271,8 +338,8 @@ def _html(block: Block) -> str:
     match block:
         case Facts(rows, title):
             body = "".join(
-                f"<tr><th scope='row' style='{_CELL}'>{_leaf(n)}</th>"
-                f"<td style='{_CELL}'>{_leaf(v)}</td></tr>"
+                f"<tr><th scope='row' style='{_CELL}'>{leaf(n)}</th>"
+                f"<td style='{_CELL}'>{leaf(v)}</td></tr>"
                 for n, v in rows
             )
             return _table(title or "Facts", body, hidden=not title)
@@ -280,25 +347,54 @@ def _html(block: Block) -> str:
             return _html_table(block)
         case Bars(rows, caption):
             body = "".join(
-                f"<tr><th scope='row' style='{_CELL}'>{_leaf(b.label)}</th>"
-                f"<td style='{_NUMBER}'>{_leaf(b.text)}</td>"
-                f"<td style='{_CELL};width:50%'><div style='{_BAR_COLOUR};height:0.9em;"
-                f"width:{100 * _clip(b.share):.1f}%'></div></td></tr>"
+                f"<tr><th scope='row' style='{_CELL}'>{leaf(b.label)}</th>"
+                f"<td style='{_NUMBER}'>{leaf(b.text)}</td>"
+                f"<td style='{_CELL};width:50%'>{_html_bar(b.share)}</td></tr>"
                 for b in rows
             )
             return _table(caption or "Bars", body, hidden=not caption, wide=True)
+        case BarGrid():
+            return _html_bar_grid(block)
         case Stack():
             return _html_stack(block)
+        case Fold(title, blocks):
+            inside = "".join(map(_html, blocks))
+            return f"<details><summary>{leaf(title)}</summary>{inside}</details>"
         case Pictures(items, caption):
             cells = "".join(_html_picture(p) for p in items)
             return _table(caption or "Pictures", f"<tr>{cells}</tr>", hidden=not caption)
         case Notes(lines, urgent):
             if not urgent:
-                return "".join(f"<p role='note' style='margin:4px 0'>{_leaf(n)}</p>" for n in lines)
+                return "".join(f"<p role='note' style='margin:4px 0'>{leaf(n)}</p>" for n in lines)
             style = f"margin:4px 0;padding-left:8px;{_NOTE_COLOUR}"
             return "".join(
-                f"<p role='note' style='{style}'><strong>{_leaf(n)}</strong></p>" for n in lines
+                f"<p role='note' style='{style}'><strong>{leaf(n)}</strong></p>" for n in lines
             )
+
+
+def _html_bar(value: float, height: str = "0.9em") -> str:
+    width = 100 * _clip(value)
+    return f"<div style='{_BAR_COLOUR};height:{height};width:{width:.1f}%'></div>"
+
+
+def _html_bar_grid(grid: BarGrid) -> str:
+    def cell(bar: Bar | None) -> str:
+        if bar is None:
+            return f"<td style='{_CELL}'>–</td>"
+        mark = f"<strong>{leaf(bar.label)}</strong> " if bar.label else ""
+        thin = _html_bar(bar.share, "0.5em")
+        return f"<td style='{_CELL};min-width:7em'>{mark}{leaf(bar.text)}{thin}</td>"
+
+    names = "".join(
+        f"<th scope='col' style='{_CELL}{_ONE_LINE}'>{leaf(n)}</th>" for n in grid.columns
+    )
+    body = "".join(
+        f"<tr><th scope='row' style='{_CELL}'>{leaf(label)}</th>{''.join(map(cell, bars))}</tr>"
+        for label, bars in grid.rows
+    )
+    head = f"<thead><tr><td></td>{names}</tr></thead>"
+    caption = grid.caption or "Side by side"
+    return _table(caption, f"{head}<tbody>{body}</tbody>", hidden=not grid.caption)
 
 
 def _table(caption: str, body: str, *, hidden: bool = False, wide: bool = False) -> str:
@@ -306,25 +402,18 @@ def _table(caption: str, body: str, *, hidden: bool = False, wide: bool = False)
     width = f"width:100%;max-width:{_WIDE};" if wide else ""
     return (
         f"<table style='{width}border-collapse:collapse;margin:4px 0'>"
-        f"<caption style='{_CAPTION}{hide}'>{_leaf(caption)}</caption>{body}</table>"
+        f"<caption style='{_CAPTION}{hide}'>{leaf(caption)}</caption>{body}</table>"
     )
 
 
 def _html_table(table: Table) -> str:
     styles = [_NUMBER if name in table.numeric else _CELL for name in table.columns]
     head = "".join(
-        f"<th scope='col' style='{s}'>{_leaf(n)}</th>"
+        f"<th scope='col' style='{s}'>{leaf(n)}</th>"
         for n, s in zip(table.columns, styles, strict=True)
     )
     body = "".join(
-        "<tr>"
-        + "".join(
-            f"<th scope='row' style='{s}'>{_leaf(c)}</th>"
-            if first
-            else f"<td style='{s}'>{_leaf(c)}</td>"
-            for first, c, s in zip([True] + [False] * (len(row) - 1), row, styles, strict=True)
-        )
-        + "</tr>"
+        "<tr>" + "".join(map(_html_cell, range(len(row)), row, styles)) + "</tr>"
         for row in table.rows
     )
     return _table(
@@ -334,40 +423,48 @@ def _html_table(table: Table) -> str:
     )
 
 
+def _html_cell(position: int, text: str, style: str) -> str:
+    room = _SENTENCE if len(text) > _SENTENCE_LETTERS else ""
+    if len(text) <= _SHORT_LETTERS and (" " in text or "-" in text) and style != _NUMBER:
+        room = _ONE_LINE
+    kind, scope = ("td", "") if position else ("th", " scope='row'")
+    return f"<{kind}{scope} style='{style}{room}'>{leaf(text)}</{kind}>"
+
+
 def _html_stack(stack: Stack) -> str:
     total = sum(value for _, value in stack.parts if value > 0)
     segments, legend = [], []
     for number, (name, value) in enumerate(stack.parts):
         part = _clip(value / total) if total else 0.0
-        colour = PALETTE[number % len(PALETTE)]
+        colour = SEGMENTS[number % len(SEGMENTS)]
         segments.append(
-            f"<div title='{_leaf(name)}' style='display:inline-block;background:{colour};"
+            f"<div title='{leaf(name)}' style='display:inline-block;background:{colour};"
             f"height:1em;width:{100 * part:.1f}%'></div>"
         )
         legend.append(
             f"<tr><th scope='row' style='{_CELL}'>"
-            f"<span style='color:{colour}' aria-hidden='true'>&#9632;</span> {_leaf(name)}</th>"
-            f"<td style='{_NUMBER}'>{_leaf(seconds(value))}</td>"
-            f"<td style='{_NUMBER}'>{_leaf(share(part))}</td></tr>"
+            f"<span style='color:{colour}' aria-hidden='true'>&#9632;</span> {leaf(name)}</th>"
+            f"<td style='{_NUMBER}'>{leaf(seconds(value))}</td>"
+            f"<td style='{_NUMBER}'>{leaf(share(part))}</td></tr>"
         )
     bar = (
         f"<div aria-hidden='true' style='white-space:nowrap;line-height:1em;width:100%;"
         f"max-width:{_WIDE};margin:4px 0'>{''.join(segments)}</div>"
     )
-    head = f"<p style='margin:4px 0'><strong>{_leaf(stack.caption)}</strong></p>"
+    head = f"<p style='margin:4px 0'><strong>{leaf(stack.caption)}</strong></p>"
     table = _table("Stages", "".join(legend), hidden=True)
     return (head if stack.caption else "") + bar + table
 
 
 def _html_picture(picture: Picture) -> str:
     kind, data, shown = thumbnail(picture.image)
-    lines = "".join(f"<br>{_leaf(line)}" for line in picture.lines)
+    lines = "".join(f"<br>{leaf(line)}" for line in picture.lines)
     small = max(picture.image.shape[:2]) <= THUMBNAIL_PIXELS // 2
     pixels = ";image-rendering:pixelated" if small else ""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
     return (
-        f"<td style='{_CELL}'><div style='max-width:{THUMBNAIL_PIXELS}px'>"
-        f"<img alt='{_leaf(picture.alt)}' width='{shown}' "
+        f"<td style='{_CELL};display:inline-block'><div style='max-width:{THUMBNAIL_PIXELS}px'>"
+        f"<img alt='{leaf(picture.alt)}' width='{shown}' "
         f"style='{_LINE_COLOUR}{pixels}' src='{source}'>{lines}</div></td>"
     )
 

@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Mapping, Sequence, Set
 from io import BytesIO
 from itertools import accumulate
-from math import ceil
+from math import ceil, isnan
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -36,6 +37,8 @@ _WIDTH_IN = 7.0
 _ROW_IN = 0.34
 _LONGEST = 36
 _PER_ROW = 5
+_PANELS_PER_ROW = 5
+_HISTOGRAMS_PER_ROW = 3
 #: Above this many classes a confusion matrix shows shading only.
 _COUNTS_FIT = 20
 #: Pictures up to this side are drawn with visible pixels.
@@ -109,6 +112,22 @@ def _svg_is_wanted() -> bool:
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     asked = getattr(shell, "config", {}).get("InlineBackend", {})  # kept until pyplot is imported
     return "svg" in (*asked.get("figure_formats", ()), asked.get("figure_format", ""))
+
+
+def as_svg(figure: Figure) -> tuple[bytes, int, str]:
+    """Return any figure as vectors, its width in CSS pixels, and its words (title, labels).
+
+    The same figure gives the same bytes.
+    """
+    sink = BytesIO()
+    with mpl.rc_context({"svg.hashsalt": _STYLE["svg.hashsalt"], "svg.fonttype": "path"}):
+        figure.savefig(sink, format="svg", metadata={"Date": None})
+    above = [figure.get_suptitle()]
+    for axes in figure.axes:
+        titles = (axes.get_title(loc=place) for place in ("left", "center", "right"))
+        above += [*titles, axes.get_xlabel(), axes.get_ylabel()]
+    words = dict.fromkeys(" ".join(text.split()) for text in above if text.strip())
+    return sink.getvalue(), round(96 * figure.get_figwidth()), "; ".join(words)
 
 
 def _canvas(width_in: float, height_in: float) -> Drawing:
@@ -209,7 +228,8 @@ def picture_strip(
     """
     columns = min(_PER_ROW, max(1, len(pictures)))
     rows = max(1, ceil(len(pictures) / columns))
-    most = max((len(lines) for _, _, lines in pictures), default=0)
+    beneath = [[row for line in lines for row in _rows_of(line)] for _, _, lines in pictures]
+    most = max(map(len, beneath), default=0)
     side_in = min(2.2, _WIDTH_IN / columns)
     tall = max((min(1.0, p.shape[0] / p.shape[1]) for _, p, _ in pictures), default=1.0)
     with mpl.rc_context(_STYLE):
@@ -218,13 +238,13 @@ def picture_strip(
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(pictures) :]:
             axes.set_axis_off()
-        for number, (axes, (name, image, lines)) in enumerate(
+        for number, (axes, (name, image, _)) in enumerate(
             zip(grid, pictures, strict=False), start=1
         ):
             _show(axes, image)
             label = f"{number} {name}" if len(pictures) > 1 else name
             axes.set_title(_short(label, 20), fontsize=9, loc="center")
-            axes.set_xlabel("\n".join(_short(line, 26) for line in lines), fontsize=7.5)
+            axes.set_xlabel("\n".join(beneath[number - 1]), fontsize=7.5)
         if title:
             figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
@@ -276,6 +296,142 @@ def bars(
         for text, label in zip(axes.get_yticklabels(), labels, strict=True):
             text.set_fontweight("bold" if label == mark else "normal")
         _only_rows(axes, len(labels), 1.15, title)
+    return figure
+
+
+def bars_side_by_side(
+    labels: Sequence[str],
+    shares: Mapping[str, Sequence[float]],
+    *,
+    marks: Mapping[str, str] | None = None,
+    title: str = "",
+    picture: NDArray[np.uint8] | None = None,
+) -> Figure:
+    """Draw shares of the same labels after several things that are compared, a panel each.
+
+    Parameters
+    ----------
+    labels : one row each, the same in all panels
+    shares : name of the panel → a share a label; nan where there is none, which is said
+    marks : name of the panel → a word that stands beneath its name
+    title : stands above all
+    picture : (H, W, 3) or (H, W) uint8, shown in a place of its own, first
+
+    A panel's largest share is dark and its number bold, the others are pale.
+    """
+    first = 0 if picture is None else 1
+    places = max(1, len(shares) + first)
+    columns = min(_PANELS_PER_ROW, places)
+    rows = ceil(places / columns)
+    with mpl.rc_context(_STYLE):
+        tall_in = max(1.5, 0.75 + 0.27 * len(labels))
+        figure = _canvas(_WIDTH_IN + 0.6, rows * tall_in + (0.3 if title else 0.0))
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[places:]:
+            axes.set_axis_off()
+        if picture is not None:
+            _show(grid[0], picture)
+        for number, (name, values) in enumerate(shares.items(), first):
+            leftmost = number % columns == 0 or number == first
+            _panel(grid[number], labels if leftmost else [""] * len(labels), values)
+            mark = (marks or {}).get(name, "")
+            lines = (_short(name, 20), _short(mark, 24)) if mark else (_short(name, 20),)
+            grid[number].set_title("\n".join(lines), fontsize=9)
+        if title:
+            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _panel(axes: Axes, labels: Sequence[str], values: Sequence[float]) -> None:
+    """Draw shares, the largest dark and its number bold; or say that there are none."""
+    largest = max(map(_length, values), default=0.0)
+    first = [_length(value) == largest > 0 for value in values]
+    colours = [PALETTE[0] if dark else _TINT for dark in first]
+    axes.barh(range(len(labels)), list(map(_length, values)), height=0.66, color=colours)
+    for place, value in enumerate(values):
+        text = "–" if isnan(value) else share(value)
+        weight = "bold" if first[place] else "normal"
+        axes.text(_length(value) + 0.02, place, text, va="center", fontsize=8, weight=weight)
+    axes.set_yticks(range(len(labels)), [_short(label, 16) for label in labels], fontsize=8.5)
+    _only_rows(axes, len(labels), 1.5, "")
+
+
+def histograms(
+    panels: Sequence[tuple[str, Sequence[tuple[str, NDArray[Any], NDArray[Any]]]]],
+    *,
+    title: str = "",
+) -> Figure:
+    """Draw how often each value comes, a panel a step and a line a channel.
+
+    Parameters
+    ----------
+    panels : name → channels: each its name, counts (n,) and edges (n + 1,)
+    title : stands above all
+
+    Channels differ in their lines (solid, dashed, dotted) as well as in their colours.
+    """
+    columns = min(_HISTOGRAMS_PER_ROW, max(1, len(panels)))
+    rows = max(1, ceil(len(panels) / columns))
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN + 0.6, rows * 1.75 + 0.35 + (0.3 if title else 0.0))
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        if not panels:
+            figure.text(0.5, 0.5, "no values", ha="center", va="center", color=_FAINT)
+        named: dict[str, Any] = {}
+        for axes, (name, channels) in zip(grid, panels, strict=False):
+            for number, (channel, counts, edges) in enumerate(channels):
+                total = counts.sum() or 1
+                line = axes.stairs(counts / total, edges, label=channel, **_line(number))
+                named.setdefault(channel, line)
+            axes.set_ylim(bottom=0)
+            axes.set_yticks([])
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="x", labelsize=8)
+            axes.set_title(_short(name, 28), fontsize=9)
+        if named:
+            figure.legend(
+                named.values(), map(_short, named), loc="outside lower left", ncols=len(named)
+            )
+        if title:
+            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _line(number: int) -> dict[str, Any]:
+    """Return a look that can be told from the others without colour."""
+    styles = ("-", (0, (4, 1.5)), (0, (1, 1.2)), "-.")
+    colours = (PALETTE[5], PALETTE[2], PALETTE[0], PALETTE[6])
+    return {
+        "color": colours[number % len(colours)],
+        "linestyle": styles[number % len(styles)],
+        "linewidth": 1.1 + 0.15 * (number % 3),
+    }
+
+
+def runs(values_s: Sequence[float], *, title: str = "") -> Figure:
+    """Draw durations as dots in the order in which they were taken, with their median.
+
+    ``values_s`` : seconds of each run
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 2.6)
+        axes = figure.add_subplot()
+        values = np.asarray(values_s, dtype=np.float64)
+        middle_s = float(np.median(values)) if values.size else 0.0
+        scale, unit = time_unit(middle_s)
+        axes.plot(np.arange(1, values.size + 1), values / scale, "o", ms=4, color=PALETTE[0])
+        if values.size:
+            axes.axhline(middle_s / scale, color=_INK, linewidth=1, linestyle="--")
+        axes.set_ylim(0, 1.1 * float(values.max(initial=0.0)) / scale or 1.0)
+        axes.set_xlim(0.3, values.size + 0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+        axes.set_xlabel("run")
+        axes.set_ylabel(f"time ({unit})")
+        said = f"median {seconds(middle_s)} of {values.size}" if values.size else "no runs"
+        axes.set_title(f"{_short(title, 60)}: {said}" if title else said)
     return figure
 
 
@@ -452,6 +608,11 @@ def _runs(axes: Axes, values_s: Sequence[float], settled_at: int | None) -> None
 def _length(value: float) -> float:
     """Return what of a number can be drawn as a length: nothing below 0, nothing of nan."""
     return value if 0 < value < float("inf") else 0.0
+
+
+def _rows_of(line: str) -> list[str]:
+    """Break a line that stands beneath a picture into at most two rows."""
+    return wrap(plain(line), 26, max_lines=2, placeholder="…")
 
 
 def _short(text: str, most: int = _LONGEST) -> str:

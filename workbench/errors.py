@@ -32,6 +32,7 @@ nothing of this package catches it sensibly.
     │   └── UnsafePathError          unsafe_path
     ├── UnknownModelError (LookupError)         unknown_model
     ├── MissingFileError (FileNotFoundError)    not_found
+    ├── WriteError (OSError)                    not_writable
     ├── MissingExtraError (ImportError)         missing_extra
     ├── InputMismatchError (ValueError)         input_mismatch
     ├── InputTooLargeError (ValueError)         input_too_large
@@ -71,6 +72,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
+from workbench.cards import Card, Facts, Notes, Shown
 from workbench.units import seconds, share, size
 
 #: Distribution name on the package index, used in the lines that install an extra.
@@ -110,8 +112,8 @@ def install_line(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
-class WorkbenchError(Exception):
-    """Root of all errors raised by this package.
+class WorkbenchError(Shown, Exception):
+    """Root of all errors raised by this package. As a value, a notebook shows it as a card.
 
     Attributes
     ----------
@@ -142,6 +144,19 @@ class WorkbenchError(Exception):
     def to_dict(self) -> dict[str, str]:
         """Return ``code``, ``message`` and ``hint``: what the doors show."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Return what a display lists beneath the sentence: code, what was expected, hint."""
+        expected = str(self.__dict__.get("expected", ""))
+        rows = (("code", self.code), ("expected", expected), ("hint", self.hint))
+        return tuple((name, text) for name, text in rows if text)
+
+    def _card(self) -> Card:
+        return Card(
+            type(self).__name__,
+            (Notes((self.message,), urgent=True), Facts(self.facts())),
+            line=f"{self.code}: {self.message}",
+        )
 
 
 def _restore(kind: type[Any], args: tuple[Any, ...], facts: dict[str, Any]) -> Any:
@@ -450,6 +465,19 @@ class MissingFileError(WorkbenchError, FileNotFoundError):
     def __init__(self, where: str, what: str = "file", reason: str = "does not exist") -> None:
         self.where = where
         super().__init__(f"The {what} {where} {reason}.", "Check the path and its spelling.")
+
+
+class WriteError(WorkbenchError, OSError):
+    """A file that cannot be written where it was asked for."""
+
+    code = "not_writable"
+
+    def __init__(self, where: str, reason: str) -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"{abridge(where)} cannot be written: {reason.rstrip('.').lower()}.",
+            "Give a path in a folder that may be written to, on a disk with room.",
+        )
 
 
 class MissingExtraError(WorkbenchError, ImportError):

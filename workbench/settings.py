@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from workbench.cards import Card, Displayable, table_of
 from workbench.errors import ConfigError, choices, nearest
+from workbench.units import count, seconds, size
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -32,7 +34,7 @@ def _named(name: str) -> AliasChoices:
     return AliasChoices(f"WORKBENCH_{name}", name)
 
 
-class Settings(BaseSettings):
+class Settings(Displayable, BaseSettings):
     """Frozen settings; see the module's docstring for where they come from.
 
     Attributes
@@ -123,6 +125,33 @@ class Settings(BaseSettings):
     def timeout_s(self) -> float:
         """Limit of one run, in seconds."""
         return self.inference_timeout / 1000
+
+    def _card(self) -> Card:
+        rows = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            given = "given" if name in self.model_fields_set else "default"
+            rows.append((name, _text(name, value), given))
+        return Card(
+            "settings",
+            (table_of(("setting", "value", "from"), rows, caption="Settings"),),
+            line=", ".join(f"{n} {v}" for n, v, given in rows if given == "given") or "defaults",
+        )
+
+
+def _text(name: str, value: object) -> str:
+    """Render the value of a setting; keys are counted, never shown."""
+    match name, value:
+        case "api_keys", tuple():
+            return f"{count(len(value), 'key')} (hidden)"
+        case _, None | "":
+            return "not set"
+        case "inference_timeout", float() | int():
+            return seconds(value / 1000)
+        case "max_model_bytes" | "max_image_bytes", int():
+            return size(value)
+        case _:
+            return str(value)
 
 
 def _alias(field: FieldInfo) -> str:

@@ -19,8 +19,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from math import inf
 
+from workbench.cards import Card, Displayable, Facts
 from workbench.errors import CancelledError, ConfigError, InferenceTimeoutError
 from workbench.timing import clock
+from workbench.units import seconds
 
 
 def deadline(timeout_s: float | None) -> float:
@@ -38,7 +40,7 @@ def deadline(timeout_s: float | None) -> float:
     raise ConfigError("timeout_s", timeout_s, "a positive number of seconds, or None")
 
 
-class Stop:
+class Stop(Displayable):
     """A deadline and a cancel flag.
 
     Parameters
@@ -103,6 +105,11 @@ class Stop:
     def wait(self, timeout_s: float) -> bool:
         """Sleep until cancelled or for ``timeout_s``; return whether it was cancelled."""
         return self._event.wait(min(timeout_s, self.remaining_s, threading.TIMEOUT_MAX))
+
+    def _card(self) -> Card:
+        limit = "none" if self.timeout_s is None else seconds(self.timeout_s)
+        state = "cancelled" if self.cancelled else "expired" if self.expired else "not over"
+        return Card("stop", (Facts((("limit", limit), ("state", state))),))
 
     @contextlib.contextmanager
     def acting(self, action: Callable[[], None]) -> Iterator[None]:

@@ -224,6 +224,12 @@ class Samples(Displayable):
 
         return pd.DataFrame({"run": range(self.n), "ms": [1e3 * v for v in self.values_s]})
 
+    def plot(self) -> Figure:
+        """Draw each run as a dot, in order, with their median."""
+        from workbench import drawing
+
+        return drawing.runs(self.values_s, title=self.what)
+
     def _card(self) -> Card:
         rows = (
             ("runs", str(self.n)),

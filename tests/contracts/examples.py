@@ -12,10 +12,12 @@ import numpy as np
 
 from workbench.cards import (
     Bar,
+    BarGrid,
     Bars,
     Card,
     Displayable,
     Facts,
+    Fold,
     Notes,
     Picture,
     Pictures,
@@ -33,6 +35,8 @@ from workbench.models.hub import ModelHub
 from workbench.models.store import example
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
+from workbench.settings import Settings
+from workbench.stopping import Stop
 from workbench.timing import Samples, Stages
 
 #: A name that tries everything: markup, quotes, a terminal's escape, a line break, width.
@@ -56,12 +60,20 @@ class Everything(Displayable):
                 Table(("only", "columns"), ()),
                 Bars((Bar(HOSTILE, 0.931, "93.1 %"), Bar("dog", float("nan"), "n/a")), HOSTILE),
                 Bars(()),
+                BarGrid(
+                    (HOSTILE, "b"),
+                    ((HOSTILE, (Bar(HOSTILE, 0.7, HOSTILE), None)), ("c", (None, None))),
+                    HOSTILE,
+                ),
+                BarGrid((), ()),
+                Fold(HOSTILE, (Facts(((HOSTILE, HOSTILE),)), Bars(()))),
                 Stack((("decode", 0.002), (HOSTILE, 0.006)), HOSTILE),
                 Stack((("nothing", 0.0),)),
                 Pictures(
                     (Picture(small, HOSTILE, (HOSTILE, "8 × 8")), Picture(grey, "grey")), HOSTILE
                 ),
                 Notes((HOSTILE, "A plain note.")),
+                Stack(tuple((f"stage {n}", 0.001) for n in range(12)), "More than the colours"),
                 Notes((HOSTILE,), urgent=True),
             ),
         )
@@ -148,6 +160,47 @@ def failure() -> Displayable:
 
 
 @cache
+def results_sorted() -> Displayable:
+    return results().least_sure_first()
+
+
+@cache
+def opinions() -> Displayable:
+    return _runner().classify(example("cat"), model=["cifar10", "cifar10-small", HOSTILE])
+
+
+@cache
+def opinion_grid() -> Displayable:
+    sources = [example("cat"), b"junk", example("coffee")]
+    return _runner().classify(sources, model=["cifar10", "cifar10-small", HOSTILE])
+
+
+@cache
+def histograms() -> Displayable:
+    return presets.cifar10().unfused().trace(example("cat")).histograms()
+
+
+def channel() -> Displayable:
+    return histograms()[0]
+
+
+def trace_step() -> Displayable:
+    return trace()[0]
+
+
+def runner() -> Displayable:
+    return Runner(_runner().hub)
+
+
+def settings() -> Displayable:
+    return Settings(api_keys="first,second", log_level="info")
+
+
+def stop() -> Displayable:
+    return Stop(timeout_s=3600)
+
+
+@cache
 def outputs() -> Displayable:
     feeds = _runner().hub.load("cifar10-small").sample_feeds()
     return _runner().run(feeds, "cifar10-small")
@@ -187,6 +240,15 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     result,
     result_outside,
     results,
+    results_sorted,
+    opinions,
+    opinion_grid,
+    histograms,
+    channel,
+    trace_step,
+    runner,
+    settings,
+    stop,
     failure,
     outputs,
     metrics,

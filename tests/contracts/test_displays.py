@@ -8,11 +8,16 @@ from html.parser import HTMLParser
 import pytest
 from examples import EXAMPLES, HOSTILE
 
+from workbench import page
 from workbench.cards import (
+    SEGMENTS,
+    BarGrid,
     Bars,
+    Block,
     Card,
     Displayable,
     Facts,
+    Fold,
     Notes,
     Pictures,
     Stack,
@@ -54,8 +59,12 @@ class Reader(HTMLParser):
 
 def words(card: Card) -> list[str]:
     """Every text that a card carries."""
-    said: list[str] = [card.title]
-    for block in card.blocks:
+    return [plain(text) for text in (card.title, *words_of(card.blocks)) if text]
+
+
+def words_of(blocks: tuple[Block, ...]) -> list[str]:
+    said: list[str] = []
+    for block in blocks:
         match block:
             case Facts(rows, title):
                 said += [title, *(cell for row in rows for cell in row)]
@@ -67,9 +76,34 @@ def words(card: Card) -> list[str]:
                 said += [caption, *(word for n, v in parts for word in (n, seconds(v)))]
             case Pictures(items, caption):
                 said += [caption, *(line for p in items for line in p.lines)]
+            case BarGrid(columns, rows, caption):
+                bars = [bar for _, row in rows for bar in row if bar is not None]
+                said += [caption, *columns, *(label for label, _ in rows)]
+                said += [word for bar in bars for word in (bar.label, bar.text)]
+            case Fold(title, inside):
+                said += [title, *words_of(inside)]
             case Notes(lines, _):
                 said += lines
-    return [plain(text) for text in said if text]
+    return said
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``#rrggbb`` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
+    dark, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dark + 0.05)
+
+
+#: The grounds that a display must stand out from: paper, and JupyterLab's dark theme.
+GROUNDS = ("#ffffff", "#111111")
+#: Least contrast of text, and of what is drawn (WCAG 2.2: 1.4.3 and 1.4.11).
+TEXT, DRAWN = 4.5, 3.0
 
 
 @every
@@ -128,6 +162,67 @@ def test_every_colour_is_hex_before_it_is_a_variable(make):
             elif re.search(r"#[0-9a-f]{6}", value):
                 hexes += 1
             assert name.strip(), style
+
+
+@every
+def test_texts_keep_the_readers_own_colour_and_what_is_drawn_stands_out(make):
+    """No colour has 4.5 : 1 to white and to #111111 at once, so no text is given one."""
+    for tag, attributes in Reader(make()._repr_html_()).tags:
+        for declaration in (attributes.get("style") or "").split(";"):
+            name, _, value = declaration.partition(":")
+            colours = re.findall(r"#[0-9a-f]{6}", value)
+            if name == "color":
+                assert attributes.get("aria-hidden") == "true", f"<{tag}> gives a text a colour"
+            elif colours:
+                assert re.match(r"background|border", name), declaration
+            for colour in colours:
+                for ground in GROUNDS:
+                    assert contrast(colour, ground) >= DRAWN, (declaration, ground)
+
+
+@every
+def test_what_has_a_coloured_ground_has_no_text_on_it(make):
+    page = make()._repr_html_()
+    grounds = re.findall(r"<(\w+) [^>]*style='[^']*background:[^']*'>([^<]*)</", page)
+    assert all(tag == "div" and not text for tag, text in grounds)
+    assert len(grounds) == len(re.findall(r"style='[^']*background:", page))
+
+
+def test_neighbouring_segments_differ_in_grey():
+    pairs = zip(SEGMENTS, SEGMENTS[1:] + SEGMENTS[:1], strict=True)
+    assert all(contrast(one, other) >= 1.3 for one, other in pairs)
+    assert len(set(SEGMENTS)) == len(SEGMENTS)
+
+
+def test_colours_of_a_page_of_its_own_are_legible_in_light_and_in_dark():
+    light, _, rest = page.STYLE.partition("@media (prefers-color-scheme:dark)")
+    dark = rest.partition("@media print")[0]
+    for sheet, ground in ((light, "#ffffff"), (dark, "#111111")):
+        body = re.search(r"body{[^}]*background:(#\w{6});color:(#\w{6})", sheet)
+        assert body is not None
+        assert body[1] == ground
+        link = re.search(r"a{color:(#\w{6})", sheet)
+        assert link is not None
+        for colour in (body[2], link[1]):
+            assert contrast(colour, ground) >= TEXT
+        drawn = re.findall(r"--jp-(?:brand|warn)-color1:(#\w{6})", sheet)
+        assert len(drawn) == 2
+        assert all(contrast(colour, ground) >= TEXT for colour in drawn)
+        assert contrast(*re.findall(r"--jp-border-color1:(#\w{6})", sheet), ground) >= DRAWN
+
+
+@every
+def test_every_display_can_be_a_page_of_its_own(make, tmp_path):
+    thing = make()
+    first, second = thing.to_html(tmp_path / "a.html"), thing.to_html(str(tmp_path / "b.html"))
+    text = first.read_text(encoding="utf-8")
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
+    body = text[text.index("<main>") : text.index("</main>")]
+    flat = Reader(body).text
+    assert all(word in flat for word in words(thing._card()))
+    assert "<script" not in text
+    assert HOSTILE not in text
 
 
 @every

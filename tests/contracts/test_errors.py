@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import inspect
 import pickle
 import re
@@ -63,6 +64,11 @@ SAID = [
         errors.Base64Error("The image", "its length is no multiple of 4"),
         "The image is not valid base64: its length is no multiple of 4. Expected a data URI such "
         "as 'data:image/png;base64,…' with the standard alphabet and padding.",
+    ),
+    (
+        errors.WriteError("/full/a.html", "No space left on device"),
+        "'/full/a.html' cannot be written: no space left on device. Give a path in a folder that "
+        "may be written to, on a disk with room.",
     ),
     (
         errors.NotOnnxError("a.onnx", "it is a web page"),
@@ -583,3 +589,15 @@ def test_an_unknown_model_lists_what_there_is():
     assert str(errors.UnknownModelError("zzz", [])) == (
         "No model named 'zzz' among 0 known. Give a path to an .onnx file, or see hub.to_frame()."
     )
+
+
+@pytest.mark.parametrize(("error", "sentence"), SAID, ids=lambda x: type(x).__name__)
+def test_an_error_is_a_card_in_a_notebook(error, sentence):
+    if not isinstance(error, WorkbenchError):
+        assert isinstance(error, WorkbenchWarning)
+        return
+    page = error._repr_html_()
+    assert page == error._repr_html_()
+    for said in (error.code, error.message, error.hint, getattr(error, "expected", "")):
+        assert html.escape(said) in page
+    assert repr(error).startswith(type(error).__name__), "an error's repr is Python's own"

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import workbench as wb
+from workbench.cards import Pictures
 from workbench.inference.results import Outside, Result, Results
 from workbench.inference.runner import Runner
 from workbench.inference.source import keep
 from workbench.models.hub import ModelHub
+from workbench.units import seconds, share
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,23 @@ def test_results_show_failures_beside_answers(results: Results) -> None:
     assert results._repr_html_().count("<img") == 3
     assert "not_an_image" in str(results.failures[0])
     assert results.failures[0].to_dict()["error"]["code"] == "not_an_image"
+
+
+def test_the_grid_shows_label_share_time_and_note_of_each_picture(results: Results) -> None:
+    for result in results.answered:
+        shown = next(p for b in results._card().blocks if isinstance(b, Pictures) for p in b.items
+                     if p.alt.endswith(result.source))  # fmt: skip
+        said = " ".join(shown.lines)
+        for word in (result.label, share(result.probability), result.verdict):
+            assert word in said
+        assert seconds(result.timings.total_s) in said
+
+
+def test_a_sorted_grid_says_its_order(results: Results) -> None:
+    assert "least sure first" in results.least_sure_first()._repr_html_()
+    assert "slowest first" in str(results.slowest_first()[:2])
+    assert results.slowest_first().least_sure_first().order == "least sure first"
+    assert "first" not in results._repr_html_()
 
 
 def test_no_results_are_still_shown() -> None:

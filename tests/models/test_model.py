@@ -37,6 +37,18 @@ def test_the_card_tells_ports_opset_provider_precision_threads_bytes_and_classes
     assert model._repr_html_() == model._repr_html_()
 
 
+def test_each_fact_is_shown_with_its_value_and_where_it_came_from(hub: ModelHub) -> None:
+    model = hub.load("cifar10")
+    table = model.spec.learnt()
+    assert table.columns == ("fact", "value", "learnt from")
+    rows = {fact: (value, came) for fact, value, came in table.rows}
+    assert rows["input_shape"][0] == "(?, 3, 32, 32)"
+    assert rows["labels"][0] == "10 classes"
+    assert all(came for _, came in rows.values())
+    assert table in model._card().blocks
+    assert table in model.spec._card().blocks
+
+
 def test_a_model_without_metadata_says_that_it_was_guessed(hub: ModelHub, tmp_path: Path) -> None:
     with pytest.warns(errors.InferredMetadataWarning, match="guessed to be 'imagenet'"):
         model = hub.load(graphs.means(tmp_path / "m.onnx"))

@@ -153,13 +153,15 @@ def test_a_trace_has_a_frame_a_figure_and_a_card():
     figure = trace.plot()
     assert len([a for a in figure.axes if a.images]) == len(trace)
     card = trace._card()
-    strip = next(b for b in card.blocks if isinstance(b, Pictures))
-    assert len(strip.items) == len(trace)
+    shown = next(b for b in card.blocks if isinstance(b, Pictures))
+    assert len(shown.items) == len(trace)
     table = next(b for b in card.blocks if isinstance(b, Table))
     assert table.columns[:6] == ("step", "what", "shape", "dtype", "layout", "min")
     page = trace._repr_html_()
     assert page == trace._repr_html_()
-    assert page.count("<img") == len(trace)
+    strip, _, folded = page.partition("<details>")
+    assert strip.count("<img") == len(trace)
+    assert folded.count("<img") == len(trace), "histograms, a step each"
     assert len(repr(trace)) < 160
     assert "normalize" in repr(trace["normalize"])
 

@@ -388,3 +388,12 @@ def test_a_step_without_its_own_words_says_so():
     assert Resize(9).wanted(18, 36) == (9, 18)
     assert CenterCrop(9).wanted(18, 36) == (18, 36)
     assert steps.PictureStep().wanted(3, 4) == (3, 4)
+
+
+def test_a_step_shows_what_it_does_and_its_repr_stays_its_recipe():
+    step = Resize(256)
+    page = step._repr_html_()
+    assert step.text() in page
+    assert "interpolation" in page
+    assert "bilinear" in page
+    assert repr(step).startswith("Resize(")

@@ -108,11 +108,16 @@ class Metrics(Displayable):
         return pd.DataFrame(rows, index=pd.Index(names, name="stage"))
 
     def plot(self) -> Figure:
-        """Draw the medians of the stages as one stacked bar."""
+        """Draw the medians of the stages as a stacked bar; rare ones (loading) have their own."""
         from workbench import drawing
 
-        parts = {n: self.samples(n).median_s for n in self.stages() if n != "total"}
-        return drawing.stacked_bars({"median": parts}, title="Where the time goes")
+        samples = {n: self.samples(n) for n in self.stages() if n != "total"}
+        most = max((s.n for s in samples.values()), default=0)
+        often = {name: s.median_s for name, s in samples.items() if 2 * s.n > most}
+        rows = {f"median of {most:,}": often}
+        rows |= {f"{name}, {s.n:,} times": {name: s.median_s}
+                 for name, s in samples.items() if name not in often}  # fmt: skip
+        return drawing.stacked_bars(rows, title="Where the time goes")
 
     def _card(self) -> Card:
         rows = []

@@ -269,10 +269,10 @@ class Failure(Displayable):
         }
 
     def _card(self) -> Card:
-        rows = (("code", self.code), ("what", self.error.message), ("hint", self.error.hint))
+        blocks = (Notes((self.error.message,), urgent=True), Facts(self.error.facts()))
         return Card(
-            f"{self.source}: failed",
-            (Facts(tuple(row for row in rows if row[1])),),
+            f"{self.source}: no answer from {self.model}",
+            blocks,
             line=f"{self.code}: {self.error.message}",
         )
 
@@ -285,6 +285,7 @@ class Results(Sequence["Result | Failure"], Displayable):
     model : id of the model
     wall_s : seconds from the first input to the last answer
     stopped : whether someone stopped it early; what was finished is here
+    order : in which they stand, where that is not the inputs' own
     """
 
     def __init__(
@@ -294,11 +295,13 @@ class Results(Sequence["Result | Failure"], Displayable):
         model: str,
         wall_s: float,
         stopped: bool = False,
+        order: str = "",
     ) -> None:
         self._items = tuple(items)
         self.model = model
         self.wall_s = wall_s
         self.stopped = stopped
+        self.order = order
 
     @overload
     def __getitem__(self, index: int) -> Result | Failure: ...
@@ -306,9 +309,7 @@ class Results(Sequence["Result | Failure"], Displayable):
     def __getitem__(self, index: slice) -> Results: ...
     def __getitem__(self, index: int | slice) -> Result | Failure | Results:
         if isinstance(index, slice):
-            return Results(
-                self._items[index], model=self.model, wall_s=self.wall_s, stopped=self.stopped
-            )
+            return self._with(self._items[index], self.order)
         return self._items[index]
 
     def __len__(self) -> int:
@@ -336,15 +337,19 @@ class Results(Sequence["Result | Failure"], Displayable):
 
     def least_sure_first(self) -> Results:
         """Return the same answers, the lowest top probability first, failures last."""
-        return self._sorted(lambda r: r.probability)
+        return self._sorted(lambda r: r.probability, "least sure first")
 
     def slowest_first(self) -> Results:
         """Return the same answers, the longest total first, failures last."""
-        return self._sorted(lambda r: -r.timings.total_s)
+        return self._sorted(lambda r: -r.timings.total_s, "slowest first")
 
-    def _sorted(self, key: Any) -> Results:
-        items: list[Result | Failure] = [*sorted(self.answered, key=key), *self.failures]
-        return Results(items, model=self.model, wall_s=self.wall_s, stopped=self.stopped)
+    def _sorted(self, key: Any, order: str) -> Results:
+        return self._with([*sorted(self.answered, key=key), *self.failures], order)
+
+    def _with(self, items: Sequence[Result | Failure], order: str) -> Results:
+        return Results(
+            items, model=self.model, wall_s=self.wall_s, stopped=self.stopped, order=order
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row an input: source, label, probability, flagged, note, error, *_ms …"""
@@ -380,11 +385,13 @@ class Results(Sequence["Result | Failure"], Displayable):
         for item in self.answered[:SHOWN]:
             picture = item.picture()
             if picture is not None:
-                strip.append((_doubted(item), picture, (share(item.probability),)))
-        return drawing.picture_strip(strip, title=f"What {self.model} says")
+                strip.append((_doubted(item), picture, _beneath(item)[1:]))
+        order = f", {self.order}" if self.order else ""
+        return drawing.picture_strip(strip, title=f"What {self.model} says{order}")
 
     def _card(self) -> Card:
         blocks: list[Block] = []
+        order = f", {self.order}" if self.order else ""
         labels = Counter(r.label for r in self.answered)
         errors = Counter(f.code for f in self.failures)
         rows = [
@@ -396,12 +403,12 @@ class Results(Sequence["Result | Failure"], Displayable):
             rows.append(("errors", ", ".join(f"{c} {n}" for c, n in errors.most_common())))
         blocks.append(Facts(tuple(rows)))
         pictures = [
-            Picture(p, f"the input {r.source}", (_doubted(r), share(r.probability)))
+            Picture(p, f"the input {r.source}", _beneath(r))
             for r in self.answered[: SHOWN // 2]
             if r._input is not None and (p := r._input.picture(THUMBNAIL_PIXELS // 2)) is not None
         ]
         if pictures:
-            blocks.append(Pictures(tuple(pictures)))
+            blocks.append(Pictures(tuple(pictures), f"Pictures{order}"))
         table = tuple(
             (r.source, _doubted(r), share(r.probability), seconds(r.timings.total_s),
              r.verdict)
@@ -410,7 +417,7 @@ class Results(Sequence["Result | Failure"], Displayable):
             for r in self._items[:SHOWN]
         )  # fmt: skip
         columns = ("input", "label", "probability", "time", "note")
-        blocks.append(Table(columns, table, "Answers", numeric=("probability", "time")))
+        blocks.append(Table(columns, table, f"Answers{order}", numeric=("probability", "time")))
         notes = []
         if len(self) > SHOWN:
             notes.append(f"The first {SHOWN} of {len(self)}; to_frame() has all.")
@@ -469,6 +476,12 @@ class Outputs(Displayable):
         time = Stack(self.timings.shown(), f"Time: {seconds(self.timings.total_s)}")
         ran = Facts((("ran on", f"{self.session.provider_text}, {self.session.precision}"),))
         return Card(f"outputs of {self.model}", (table, time, ran))
+
+
+def _beneath(result: Result) -> tuple[str, ...]:
+    """Return what stands beneath a picture of many: label, share, time, and a doubt if any."""
+    sure, took = share(result.probability), seconds(result.timings.total_s)
+    return tuple(line for line in (_doubted(result), f"{sure}, {took}", result.verdict) if line)
 
 
 def _doubted(result: Result) -> str:

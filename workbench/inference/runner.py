@@ -10,24 +10,29 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.cards import Card, Displayable, Facts
 from workbench.errors import (
     CancelledError,
+    ConfigError,
     InferenceError,
     InferenceTimeoutError,
     InputMismatchError,
     OutputNotFiniteError,
     OutputUnsupportedError,
+    UnsupportedInputsError,
     WorkbenchError,
     require_count,
 )
 from workbench.host import host
 from workbench.inference.metrics import Metrics
+from workbench.inference.opinion import OpinionGrid, Opinions, key_of
 from workbench.inference.results import SHOWN, Failure, Outputs, Outside, Result, Results
 from workbench.inference.source import Kept, is_one, keep, listed, name_of
 from workbench.models.hub import ModelHub, default_hub
@@ -43,7 +48,7 @@ from workbench.tasks.classification import (
     top_k,
 )
 from workbench.timing import Stages, clock
-from workbench.units import shape
+from workbench.units import count, seconds, shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +58,9 @@ if TYPE_CHECKING:
 
 #: Loading faster than this is finding the model live, and no stage of its own (seconds).
 _LOAD_SHOWN_S = 1e-3
+#: Pictures that one of several models is asked about before the next is: enough that a hub with
+#: room for fewer models need not load them for every picture.
+_ROWS_AT_ONCE = 64
 
 #: What is kept of a source, the batch of one that it became, and the seconds of each stage.
 Prepared = tuple[Kept, "NDArray[Any]", dict[str, float]]
@@ -70,7 +78,15 @@ class _Job:
     stop: Stop | None
 
 
-class Runner:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One of several models that were asked: its name, and the job or why there is none."""
+
+    name: str
+    job: _Job | WorkbenchError
+
+
+class Runner(Displayable):
     """Runs models of a hub and keeps count.
 
     Parameters
@@ -109,17 +125,28 @@ class Runner:
         self.workers = workers or host().threads
         self.metrics = Metrics()
 
+    def _card(self) -> Card:
+        rows = (
+            ("hub", repr(self.hub)),
+            ("top_k", str(self.top_k)),
+            ("max_batch_size", str(self.max_batch_size)),
+            ("timeout", "none" if self.timeout_s is None else seconds(self.timeout_s)),
+            ("workers", f"{count(self.workers, 'thread')} that decode ahead"),
+        )
+        blocks = (Facts(rows), *self.metrics._card().blocks)
+        return Card("runner", blocks, line=f"{self.metrics.count} answered with {self.hub!r}")
+
     # ── doors ─────────────────────────────────────────────────────────────────────────────────
 
     def run(
         self,
         input: Any,
-        model: str | Path | Model,
+        model: str | Path | Model | list[Any] | tuple[Any, ...],
         *,
         top_k: int | None = None,
         timeout_s: float | None = None,
         stop: Stop | None = None,
-    ) -> Result | Results | Outputs:
+    ) -> Result | Results | Outputs | Opinions | OpinionGrid:
         """Run a model on whatever it takes, by its task.
 
         A dict of arrays (input name → array) gives raw :class:`Outputs` from any model (there
@@ -127,6 +154,11 @@ class Runner:
         :meth:`classify_tensor`; everything else is a picture, or many (also as (N, H, W, 3)
         uint8), and goes to :meth:`classify`.
         """
+        if isinstance(model, (list, tuple)):  # only pictures are the same to several models
+            told: Opinions | OpinionGrid = self.classify(
+                input, model=model, top_k=top_k, timeout_s=timeout_s, stop=stop
+            )
+            return told
         if isinstance(input, Mapping):
             handle = self.hub.handle(model)
             return self._outputs(input, handle, timeout_s=timeout_s, stop=stop)
@@ -144,18 +176,18 @@ class Runner:
         self,
         images: ImageSource | Iterable[ImageSource],
         *,
-        model: str | Path | Model,
+        model: str | Path | Model | list[Any] | tuple[Any, ...],
         top_k: int | None = None,
         timeout_s: float | None = None,
         stop: Stop | None = None,
     ) -> Any:
-        """Classify one picture, many, or a folder.
+        """Classify one picture, many, or a folder, with one model or with several.
 
         Parameters
         ----------
         images : a path, bytes, PIL image, (H, W, 3) uint8 array, file-like object or data URI;
             an iterable of those; or a folder, whose pictures are taken in the order of names
-        model : id, Model, or path to an .onnx file
+        model : id, Model, or path to an .onnx file; or a list of those, each asked in turn
         top_k : classes in the answer; None for the runner's
         timeout_s : limit of one run in seconds
         stop : ends the work; of many, what was finished is kept
@@ -163,13 +195,17 @@ class Runner:
         Returns
         -------
         :class:`Result` for one picture; :class:`Results` for many, with a :class:`Failure` in
-        the place of each that could not be answered
+        the place of each that could not be answered. From a list of models: :class:`Opinions`
+        for one picture, :class:`OpinionGrid` for many; a model that fails is a
+        :class:`Failure` in its own place, and what fails with all of them alike is raised
 
         Raises
         ------
         UnsupportedInputsError : the model takes no single picture
         ImageError and its children, InferenceTimeoutError, OutputNotFiniteError, … : one picture
         """
+        if isinstance(model, (list, tuple)):
+            return self._several(images, list(model), top_k, timeout_s, stop)
         job = self._job(model, top_k, timeout_s, stop)
         if is_one(images):
             return self._one(images, job)
@@ -259,6 +295,98 @@ class Runner:
             finally:
                 for _, future in waiting:
                     future.cancel()
+
+    # ── several models ────────────────────────────────────────────────────────────────────────
+
+    def _several(
+        self,
+        images: Any,
+        models: list[str | Path | Model],
+        top_k: int | None,
+        timeout_s: float | None,
+        stop: Stop | None,
+    ) -> Opinions | OpinionGrid:
+        require_count("top_k", self.top_k if top_k is None else top_k)
+        asked: list[_Asked] = []
+        for model in models:
+            try:
+                job = self._job(model, top_k, timeout_s, stop)
+                asked.append(_Asked(job.model.id, job))
+            except ConfigError:
+                raise  # an argument that cannot be, rather than a model that fails
+            except WorkbenchError as error:
+                asked.append(_Asked(str(model), error))
+        names = _names(asked)
+        known = {_classes(one.job.model) for one in asked if isinstance(one.job, _Job)}
+        same = len(known) < 2 and None not in known
+        call = self._opinions if is_one(images) else self._opinion_grid
+        return call(images, asked, names, same)
+
+    def _opinions(self, source: Any, asked: list[_Asked], names: list[str], same: bool) -> Opinions:
+        """Ask each model about one picture; what fails with all of them alike is raised."""
+        started = clock()
+        source, name = _kept_whole(source)
+        items: list[Result | Failure] = []
+        for one in asked:
+            if isinstance(one.job, WorkbenchError):
+                items.append(Failure(source=name, error=one.job, model=one.name))
+                continue
+            try:
+                items.append(replace(self._one(source, one.job), source=name))
+            except WorkbenchError as error:
+                if one.job.stop is not None and one.job.stop.over:
+                    raise
+                items.append(Failure(source=name, error=error, model=one.name))
+        failed = [item.error for item in items if isinstance(item, Failure)]
+        if len(failed) == len(items) and len({str(error) for error in failed}) == 1:
+            raise failed[0]
+        return Opinions(items, models=names, wall_s=clock() - started, same_classes=same)
+
+    def _opinion_grid(
+        self, images: Any, asked: list[_Asked], names: list[str], same: bool
+    ) -> OpinionGrid:
+        """Ask all models about some pictures, then about the next: a stop leaves whole rows."""
+        started = clock()
+        columns: list[list[Result | Failure]] = [[] for _ in asked]
+        wall_s = [0.0] * len(asked)
+        stopped = False
+        sources = listed(images)
+        while not stopped and (some := list(islice(sources, _ROWS_AT_ONCE))):
+            told = [_kept_whole(source) for source in some]
+            for number, one in enumerate(asked):
+                begun = clock()
+                try:
+                    for item in self._column(told, one):
+                        shown = len(columns[number]) < SHOWN
+                        columns[number].append(item if shown else item.lighter())
+                except (CancelledError, InferenceTimeoutError):  # of the stop
+                    stopped = True
+                    break
+                finally:
+                    wall_s[number] += clock() - begun
+        rows = min(map(len, columns))
+        results = [
+            Results(column[:rows], model=one.name, wall_s=s, stopped=stopped)
+            for column, one, s in zip(columns, asked, wall_s, strict=True)
+        ]
+        return OpinionGrid(
+            results, models=names, wall_s=clock() - started, stopped=stopped, same_classes=same
+        )
+
+    def _column(self, told: list[tuple[Any, str]], one: _Asked) -> Iterator[Result | Failure]:
+        """Ask one model about some pictures; if it cannot be asked at all, say so in each place."""
+        problem = one.job
+        if isinstance(problem, _Job):
+            try:
+                answers = self._stream([source for source, _ in told], problem)
+                for (_, name), answer in zip(told, answers, strict=True):
+                    yield answer if answer.source == name else replace(answer, source=name)
+                return
+            except (CancelledError, InferenceTimeoutError):
+                raise
+            except UnsupportedInputsError as error:  # refused before any work
+                problem = error
+        yield from (Failure(source=n, error=problem.fresh(), model=one.name) for _, n in told)
 
     # ── one and many ──────────────────────────────────────────────────────────────────────────
 
@@ -478,6 +606,36 @@ class Runner:
 
 
 _END = object()
+
+
+def _names(asked: Sequence[_Asked]) -> list[str]:
+    """Name each of several models: its id, with a number where another handle has the same."""
+    if not asked:
+        raise ConfigError("model", [], "at least one model")
+    names: list[str] = []
+    handles: list[Model] = []
+    for one in asked:
+        if isinstance(one.job, _Job):
+            if any(one.job.model is other for other in handles):
+                raise ConfigError("model", f"a list with {one.name} twice", "each model once")
+            handles.append(one.job.model)
+        again = sum(other.name == one.name for other in asked[: len(names)])
+        names.append(f"{one.name} ({again + 1})" if again else one.name)
+    return names
+
+
+def _classes(model: Model) -> tuple[str, ...] | None:
+    """Return what a model can say, in an order and a spelling of its own no longer."""
+    labels = model.labels
+    return None if labels is None else tuple(sorted(map(key_of, labels)))
+
+
+def _kept_whole(source: Any) -> tuple[Any, str]:
+    """Return a source that can be read by one model after another, and its name."""
+    name = name_of(source)
+    if hasattr(source, "read") and not hasattr(source, "getexif"):
+        return read_bytes(source)[0], name  # a file-like object can be read once only
+    return source, name
 
 
 def _activated(rows: NDArray[Any], wanted: Sequence[Applied]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cards import Block, Card, Displayable, Facts, Notes, Table
+from workbench.cards import Block, Card, Displayable, Facts, Notes
 from workbench.errors import (
     CancelledError,
     InferenceTimeoutError,
@@ -293,8 +293,7 @@ class Model(Displayable):
             rows.append(("classes", f"{len(self.labels):,}: {first}, …, {self.labels[-1]}"))
         blocks: list[Block] = [Facts(tuple(rows))]
         if spec.origins:
-            where = tuple((name, came) for name, came in sorted(spec.origins.items()))
-            blocks.append(Table(("fact", "learnt from"), where, "Where this was learnt"))
+            blocks.append(spec.learnt())
         blocks.append(Notes(self._notes()))
         line = f"{self.state}, {rows[2][1]} → {rows[3][1]}, {size(graph.size_bytes)}"
         return Card(f"model {self.id}", tuple(blocks), line=line)

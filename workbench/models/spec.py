@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from workbench.cards import Card, Displayable, Facts, Notes, Table
-from workbench.errors import MetadataError, UnsupportedInputsError, WorkbenchError
+from workbench.errors import MetadataError, UnsupportedInputsError, WorkbenchError, abridge
 from workbench.models import passport
 from workbench.models.graph import GraphFacts, describe
 from workbench.models.passport import Layout, Picture  # noqa: TC001  (pydantic reads them)
@@ -232,10 +232,35 @@ class ModelSpec(Displayable, BaseModel):
         ]
         optional = (("source", self.source), ("licence", self.licence))
         rows += [(name, value) for name, value in optional if value]
-        origins = Table(
-            ("fact", "learnt from"), tuple(self.origins.items()), "Where this was learnt"
+        blocks = (Facts(tuple(rows)), self.learnt(), Notes(self.notes()))
+        return Card(f"spec of {self.id}", blocks)
+
+    def learnt(self) -> Table:
+        """Return a table of what is known and where each fact came from."""
+        rows = tuple(
+            (name, _in_short(name, getattr(self, name, None)), came)
+            for name, came in sorted(self.origins.items())
         )
-        return Card(f"spec of {self.id}", (Facts(tuple(rows)), origins, Notes(self.notes())))
+        return Table(("fact", "value", "learnt from"), rows, "Where this was learnt")
+
+
+def _in_short(name: str, value: Any) -> str:
+    """Render a fact of any kind in a few words."""
+    match name, value:
+        case _, None | "" | ():
+            return "–"
+        case "input_shape", tuple():
+            return shape_text(value)
+        case _, tuple() | list() as items:
+            noun = "class" if name == "labels" else "step" if name == "preprocessing" else "value"
+            return count(len(items), noun)
+        case _, Mapping():
+            return ", ".join(f"{key} {told}" for key, told in value.items()
+                             if isinstance(told, str | int | float))  # fmt: skip
+        case _, Outside():
+            return f"{value.score.replace('_', ' ')} below {value.threshold:.3g}"
+        case _:
+            return abridge(str(value))[1:-1]
 
 
 #: What may be written in a metadata file: fields of the spec that are not worked out here.

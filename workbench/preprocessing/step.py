@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 import numpy as np
 from PIL import Image
 
+from workbench.cards import Card, Facts, Notes, Shown
 from workbench.errors import ConfigError, InputMismatchError, choices
 from workbench.units import shape as shape_text
 
@@ -48,8 +49,8 @@ class Flow:
     size: Size | None = None
 
 
-class Step:
-    """One step: ``name`` is that of its stage in timings."""
+class Step(Shown):
+    """One step: ``name`` is that of its stage in timings. Its ``repr`` is its recipe."""
 
     __slots__ = ()
     name: ClassVar[str] = "step"
@@ -76,6 +77,10 @@ class Step:
         return {"step": type(self).__name__} | {
             key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
         }
+
+    def _card(self) -> Card:
+        rows = tuple((n, str(v)) for n, v in self.recipe().items() if n != "step")
+        return Card(f"step {type(self).__name__}", (Notes((self.text(),)), Facts(rows)))
 
 
 class PictureStep(Step):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from workbench.cards import Card, Displayable, Notes, Picture, Pictures, Table
+from workbench.cards import Card, Displayable, Fold, Notes, Picture, Pictures, Table
+from workbench.preprocessing.histogram import BINS, Histograms, histograms_of
 from workbench.timing import Stages
 from workbench.units import count, seconds
 from workbench.units import shape as shape_text
@@ -156,6 +157,13 @@ class Trace(Sequence[TraceStep], Displayable):
 
         return drawing.picture_strip([(s.name, rgb(s.picture), s.lines()) for s in self.steps])
 
+    def histograms(self, *, bins: int = BINS) -> Histograms:
+        """Return how the values of each channel are spread after each step.
+
+        ``bins`` : of each histogram, 2 to 256
+        """
+        return histograms_of(self.steps, bins)
+
     def _card(self) -> Card:
         rows = tuple(
             (
@@ -189,4 +197,5 @@ class Trace(Sequence[TraceStep], Displayable):
         notes = Notes(
             tuple(f"{name} cannot be undone: shown with its range stretched." for name in stretched)
         )
-        return Card("trace", (table, strip, notes), line)
+        spread = Fold("Values of each channel", self.histograms().strip())
+        return Card("trace", (strip, table, spread, notes), line)
