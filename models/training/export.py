@@ -32,7 +32,15 @@ OPSET = 17
 IR_VERSION = 8
 FLOAT = onnx.TensorProto.FLOAT
 
+#: Views of a picture that are averaged: shift down and right in pixels (-1 or 1), mirrored or not.
+VIEWS = {
+    1: (),
+    2: ((-1, -1, False), (1, 1, True)),
+    4: ((-1, -1, False), (1, 1, True), (1, 1, False), (-1, -1, True)),
+}
+
 Folded = dict[str, Tensor]
+Views = tuple[tuple[int, int, bool], ...]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -41,9 +49,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 archive (.npz)")
     parser.add_argument("--run", type=Path, required=True, help="folder written by train.py")
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
-    parser.add_argument("--mirrored", action="store_true", help="average picture and mirror image")
+    parser.add_argument("--views", type=int, choices=sorted(VIEWS), default=1, help="averaged")
     parser.add_argument("--held-out", type=int, default=1500)
     return parser.parse_args()
+
+
+def seen(network: Network, images: Tensor, views: Views) -> Tensor:
+    """Return the logits of uint8 pictures, averaged over `views` where there are any."""
+    if not views:
+        return logits_of(network, images)
+    padded = functional.pad(images.float(), (1, 1, 1, 1), mode="reflect").to(torch.uint8)
+    total = torch.zeros(len(images), 10)
+    for down, right, mirrored in views:
+        view = padded[:, :, 1 + down : 1 + down + SIZE, 1 + right : 1 + right + SIZE]
+        total += logits_of(network, view.flip(3) if mirrored else view)
+    return total / len(views)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
@@ -87,7 +107,11 @@ class GraphWriter:
         self.last = "images"
 
     def add(
-        self, kind: str, name: str, inputs: tuple[str, ...] = (), **attributes: int | list[int]
+        self,
+        kind: str,
+        name: str,
+        inputs: tuple[str, ...] = (),
+        **attributes: int | str | list[int],
     ) -> None:
         """Append one node that reads the previous one's output and the named `inputs`."""
         node = helper.make_node(kind, [self.last, *inputs], [name], name)
@@ -117,17 +141,27 @@ class GraphWriter:
         self.initializers.append(numpy_helper.from_array(np.array(values, np.int64), name))
         return name
 
-    def mirror(self) -> None:
-        """Double the batch: the pictures, then their mirror images."""
-        span = ("starts", -1), ("ends", -(2**31)), ("axes", 3), ("steps", -1)
-        pictures = self.last
-        self.add("Slice", "mirror", tuple(self.constant(f"mirror.{k}", [v]) for k, v in span))
-        mirrored, self.last = self.last, pictures
-        self.add("Concat", "both", (mirrored,), axis=0)
+    def look(self, views: Views) -> None:
+        """Replace the batch by its views, one after another: (views * n, 3, 32, 32)."""
+        edge = [0, 0, 1, 1, 0, 0, 1, 1]
+        self.add("Pad", "padded", (self.constant("padded.pads", edge),), mode="reflect")
+        padded, names = self.last, []
+        for number, (down, right, mirrored) in enumerate(views, 1):
+            name, top, left = f"view{number}", 1 + down, 1 + right
+            across = [left + SIZE - 1, left - 1 - (SIZE + 2), -1] if mirrored else None
+            begin, end, step = across or [left, left + SIZE, 1]
+            spans = ("starts", [top, begin]), ("ends", [top + SIZE, end]), ("steps", [1, step])
+            given = {key: self.constant(f"{name}.{key}", values) for key, values in spans}
+            axes = self.constant(f"{name}.axes", [2, 3])
+            self.last = padded
+            self.add("Slice", name, (given["starts"], given["ends"], axes, given["steps"]))
+            names.append(name)
+        self.last = names[0]
+        self.add("Concat", "views", tuple(names[1:]), axis=0)
 
-    def average(self) -> None:
-        """Halve the batch again: the mean of a picture's answer and its mirror image's."""
-        self.add("Reshape", "pairs", (self.constant("pairs.shape", [2, -1, 10]),))
+    def average(self, views: Views) -> None:
+        """Average the answers to the views of each picture."""
+        self.add("Reshape", "answers", (self.constant("answers.shape", [len(views), -1, 10]),))
         self.add("ReduceMean", "mean", axes=[0], keepdims=0)
 
     def relu(self) -> None:
@@ -145,15 +179,14 @@ class GraphWriter:
 
 
 @torch.no_grad()
-def to_onnx(network: Network, temperature: float, *, mirrored: bool) -> onnx.ModelProto:
+def to_onnx(network: Network, temperature: float, views: Views) -> onnx.ModelProto:
     """Build the ONNX model; its logits are those of `network` divided by `temperature`.
 
-    Where it is `mirrored`, the graph puts the mirror images behind the pictures of the batch,
-    and averages the two answers at its end.
+    With `views`, the graph answers to each view of a picture and averages the answers.
     """
     graph = GraphWriter()
-    if mirrored:
-        graph.mirror()
+    if views:
+        graph.look(views)
     graph.convolve("stem", network.stem, network.norm)
     graph.relu()
     for number, stage in enumerate(network.stages, 1):
@@ -169,8 +202,8 @@ def to_onnx(network: Network, temperature: float, *, mirrored: bool) -> onnx.Mod
     graph.add("Flatten", "features", axis=1)
     head = {name: tensor / temperature for name, tensor in network.head.state_dict().items()}
     graph.add("Gemm", "head", graph.store("head", head), transB=1)
-    if mirrored:
-        graph.average()
+    if views:
+        graph.average(views)
     graph.nodes[-1].output[0] = "logits"
     built = helper.make_graph(
         graph.nodes,
@@ -213,12 +246,11 @@ def main() -> None:
     arguments = parse_arguments()
     network = restore(arguments.run)
     _, held_out = split(load_cifar10(arguments.data, "train"), arguments.held_out)
-    logits = logits_of(network, held_out.images)
-    if arguments.mirrored:
-        logits = (logits + logits_of(network, held_out.images.flip(3))) / 2
+    views = VIEWS[arguments.views]
+    logits = seen(network, held_out.images, views)
     temperature = fit_temperature(logits, held_out.labels)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(to_onnx(network, temperature, mirrored=arguments.mirrored), arguments.out)
+    onnx.save(to_onnx(network, temperature, views), arguments.out)
     images = normalise(to_float(held_out.images[:64]))
     difference = check(arguments.out, (logits[:64] / temperature).numpy(), images)
     right = (logits.argmax(1) == held_out.labels).float().mean().item()
