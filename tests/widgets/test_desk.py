@@ -19,7 +19,7 @@ def app(hub):
     made = wb.app(hub, model="means")
     yield made
     made.close()
-    assert not made.sitting.worker.busy
+    assert made.wait(60)
 
 
 def drop(app, path=None, *, name="red.png", content=None):
@@ -48,14 +48,33 @@ def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour
     assert repr(app) == "<workbench app: 1 result>"
 
 
-def test_switching_the_model_in_the_picker_asks_again(app, hub, colour):
+def test_switching_the_model_in_the_picker_asks_again(app, hub, colour, tiny):
+    hub.preload("tiny", path=tiny, metadata={"model_type": "classification",
+                                             "input_shape": [1, 3, 8, 8],
+                                             "preprocessing": "raw"})  # fmt: skip
     drop(app, colour())
     assert app.wait(60)
-    app.sitting.open(str(colour("b.png", (0, 0, 255))))
+    pick(app.picker, "tiny")
     assert app.wait(60)
-    pick(app.picker, "endless")
-    assert app.sitting.model == "endless"
-    assert not app.stop_button.disabled or app.sitting.worker.running is None
+    app.check()
+    assert [r.model for r in app.results] == ["means", "tiny"]
+    assert app.result.value == app.results[1]._repr_html_()
+    assert "model tiny" in app.about.value
+
+
+def test_a_slider_of_the_preprocessing_asks_again_and_another_model_moves_it_back(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    assert app.dials.layout.display is None
+    app.dials.color.set_state({"index": 1})
+    assert app.wait(60)
+    assert [r.label for r in app.results] == ["red", "blue"]
+    assert app.dials.color.value == "BGR"
+    app.preset.set_state({"index": 4})
+    assert app.wait(60)
+    assert app.sitting.preset == "raw"
+    assert app.dials.color.value == "RGB"
+    assert app.dials.crop.disabled
 
 
 def test_a_callback_returns_at_once_while_a_run_goes_on_and_stop_ends_it(app, colour):

@@ -13,7 +13,7 @@ def sitting(hub):
     made = Sitting(hub, model="means")
     yield made
     made.close()
-    assert not made.worker.busy
+    assert made.wait(60)
 
 
 def run(code):

@@ -90,11 +90,27 @@ def test_another_model_answers_for_the_same_picture(sitting, colour, hub, tiny):
     assert sitting.results[1].source == "red.png"
 
 
-def test_picking_before_there_is_a_picture_runs_nothing(sitting):
+def test_picking_before_there_is_a_picture_looks_at_the_model_and_runs_nothing(sitting):
     sitting.pick("endless")
     assert sitting.model == "endless"
-    assert not sitting.worker.busy
+    finish(sitting)
     assert sitting.state == "cold"
+    assert sitting.described.id == "endless"
+    assert sitting.runs == []
+
+
+def test_a_parameter_that_is_turned_changes_what_is_fed(sitting, colour):
+    sitting.take(upload(colour()))
+    finish(sitting)
+    sitting.turn(color_format="BGR")
+    finish(sitting)
+    assert [r.label for r in sitting.results] == ["red", "blue"]
+    sitting.turn(interpolation="nearest")
+    finish(sitting)
+    assert sitting.pipeline.color_format == "BGR", "what was turned before stays"
+    sitting.pick("means")
+    finish(sitting)
+    assert sitting.runs[-1].pipeline is None
 
 
 def test_stop_really_ends_a_run_that_would_never_end(sitting, colour):

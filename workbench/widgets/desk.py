@@ -19,7 +19,9 @@ from ipywidgets import (
 from workbench.cards import as_html
 from workbench.preprocessing import presets
 from workbench.units import count
+from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
+from workbench.widgets.knob import Knobs
 from workbench.widgets.panel import Panel, button, html_of, row, show, text
 from workbench.widgets.snippet import Snippet
 
@@ -27,9 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.inference.results import Failure, Result
+    from workbench.preprocessing.pipeline import Pipeline
     from workbench.widgets.sitting import Sitting
 
 _OWN = "the model's own"
+_NOTHING = text("Nothing yet.")
 _MARKS = {"cold": "○", "loading": "◐", "warm": "●", "missing": "✗"}
 
 
@@ -52,9 +56,11 @@ class App(Panel):
         self.form = NewcomerForm(sitting)
         self.result, self.trace = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
         self.history, self.all, self.about = HTML(), HTML(), HTML()
+        self.dials = Dials(sitting.turn)
+        self._base: Pipeline | None = None
         self.more = Accordion(
-            (self.history, self.all, self.about),
-            titles=("Times of this sitting", "All results", "The model"),
+            (self.dials, self.history, self.all, self.about),
+            titles=("Preprocessing steps", "Times of this sitting", "All results", "The model"),
         )
         self._make_endings()
         self.children = (
@@ -70,7 +76,8 @@ class App(Panel):
             self.snippet,
             self.more,
         )
-        self.repaint()
+        self.begin()
+        sitting.look()
 
     # ── what it found ─────────────────────────────────────────────────────────────────────────
 
@@ -188,13 +195,24 @@ class App(Panel):
         self.again_button.disabled = sitting.photo is None
         for made in (self.keep_button, self.export_button, self.code_button):
             made.disabled = not any_runs or audience
-        self.result.value = html_of(sitting.shown)
-        self.trace.value = html_of(sitting.trace)
+        self.draw_thing(self.result, sitting.shown)
+        self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
-        self.history.value = as_html(sitting.history()) if any_runs else text("Nothing yet.")
-        self.all.value = html_of(sitting.together()) if any_runs else text("Nothing yet.")
+        runs = tuple(sitting.runs)
+        self.draw(self.history, runs, lambda: as_html(sitting.history()) if runs else _NOTHING)
+        self.draw(self.all, runs, lambda: html_of(sitting.together()) if runs else _NOTHING)
         self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
+        self._paint_dials()
         self.form.paint()
+
+    def _paint_dials(self) -> None:
+        """Move the sliders where another recipe is begun with, and not while one is turned."""
+        base = self.sitting.base
+        if base != self._base:
+            self._base = base
+            if base is not None:
+                self.dials.set(Knobs.of(base))
+        show(self.dials, base is not None)
 
     def __repr__(self) -> str:
         return f"<workbench app: {count(len(self.sitting.runs), 'result')}>"

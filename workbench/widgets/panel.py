@@ -34,12 +34,17 @@ class Panel(VBox):
         super().__init__(layout=Layout(width="100%", overflow="hidden"))
         self.activity = activity
         self._painting = threading.RLock()
+        self._drawn: dict[int, object] = {}
         self.error_line = HTML()
         self._doing = HTML()
         self._bar = IntProgress(min=0, max=1, layout=Layout(width="120px"))
         self.stop_button = button("Stop", activity.stop, "Stop what runs, and what waits", "stop")
         self.status = row(self._bar, self._doing, self.stop_button)
-        activity.listen(self.repaint)
+
+    def begin(self) -> None:
+        """Paint, now and from now on: called once all parts are there."""
+        self.activity.listen(self.repaint)
+        self.repaint()
 
     @property
     def errors(self) -> list[Exception]:
@@ -66,6 +71,20 @@ class Panel(VBox):
             except Exception as error:  # noqa: BLE001  (the worker's thread must go on)
                 self.activity.problems.kept.append(error)
                 self.error_line.value = as_html(Problem(error, "Painting").card())
+
+    def draw(self, place: HTML, stamp: object, make: Callable[[], str]) -> None:
+        """Draw into a place, unless what is there was drawn for the same stamp.
+
+        Pictures are encoded once for each answer, and not at every move of a slider.
+        """
+        key = id(place)
+        if key not in self._drawn or not _same(self._drawn[key], stamp):
+            self._drawn[key] = stamp
+            place.value = make()
+
+    def draw_thing(self, place: HTML, thing: Any) -> None:
+        """Draw how something shows itself."""
+        self.draw(place, thing, lambda: html_of(thing))
 
     def _paint_status(self) -> None:
         worker = self.activity.worker
@@ -101,6 +120,12 @@ class Panel(VBox):
         bundle["text/html"] = as_html(Card(self.title, (Notes((note,)),)))
         bundle["text/plain"] = repr(self)
         return bundle
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return one is other
 
 
 def parts(widget: Widget) -> Iterable[Widget]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from workbench.preprocessing import presets
 from workbench.settings import audience
 from workbench.units import count, seconds, share
 from workbench.widgets.activity import Activity
+from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
 from workbench.widgets.page import csv, page, safe_name, write
 from workbench.widgets.script import Script
@@ -137,6 +138,22 @@ class Sitting(Activity):
         """Ask about the last picture once more, with what is chosen now."""
         self.attempt(self._again)
 
+    def turn(self, **knobs: Any) -> None:
+        """Turn parameters of the preprocessing (see :class:`Knobs`); the others stay."""
+
+        def act() -> None:
+            if (base := self.base) is not None:
+                now = Knobs.of(self.pipeline or base)
+                self._choose(None, None, turned(base, replace(now, **knobs)))
+
+        self.attempt(act)
+
+    def look(self) -> None:
+        """Read what the chosen model is, without loading it."""
+        name = self.model
+        if name and name not in self._models:
+            self.worker.submit(f"{name}: looking", lambda _: self._handle(name), key="look")
+
     def warm_up(self) -> None:
         """Load the chosen model and run it until its times settle."""
         self.attempt(lambda: self._warm_up(self.model), self.model)
@@ -215,6 +232,17 @@ class Sitting(Activity):
         """The chosen model, once it has been looked at."""
         return self._models.get(self.model)
 
+    @property
+    def base(self) -> Pipeline | None:
+        """The preprocessing that parameters are turned from: the model's own, or the preset.
+
+        None where the model has not been looked at, or takes no picture.
+        """
+        model = self.described
+        if model is None or model.spec.image is None:
+            return None
+        return self._wanted(model, self.preset) or model.preprocessing
+
     def models(self) -> tuple[str, ...]:
         """Return the models to choose from."""
         ids = self.hub.ids()
@@ -282,6 +310,8 @@ class Sitting(Activity):
     def _pick(self, model: str) -> None:
         self.model = model
         self.pipeline = None
+        if self.photo is None:
+            self.look()
         self._again()
 
     def _choose(self, top_k: int | None, preset: str | None, pipeline: Pipeline | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ipywidgets import HTML
 
 from workbench.widgets.drop import DropZone
-from workbench.widgets.panel import Panel, html_of
+from workbench.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from workbench.widgets.intake import Intake
@@ -24,7 +24,7 @@ class Uploader(Panel):
         self.zone = DropZone(intake.take, intake.fail, model_bytes=0)
         self.result = HTML()
         self.children = (self.zone, self.status, self.error_line, self.result)
-        self.repaint()
+        self.begin()
 
     @property
     def results(self) -> list[Any]:
@@ -34,4 +34,4 @@ class Uploader(Panel):
     def paint(self) -> None:
         """Show the last result."""
         results = self.intake.results
-        self.result.value = html_of(results[-1]) if results else ""
+        self.draw_thing(self.result, results[-1] if results else None)
