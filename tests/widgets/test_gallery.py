@@ -20,6 +20,8 @@ def test_a_tick_in_a_tile_is_on_disk_at_once(hub, colour, tmp_path):
     assert "rouge" in text
     assert "1 result of 2 marked" in part.saved.value
     assert list(part.to_frame()["keep"]) == [True, False]
+    part.mark(2, flag=True)
+    assert part.tiles[1].flag.value
     part.close()
 
 

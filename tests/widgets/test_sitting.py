@@ -287,7 +287,7 @@ def test_the_history_tells_every_run(sitting, colour):
     sitting.take(upload(colour()))
     sitting.take(Upload("notes.jpg", b"text"))
     finish(sitting)
-    runs = next(b for b in sitting.history().blocks if getattr(b, "caption", "") == "Runs")
+    runs = next(b for b in sitting.history().card.blocks if getattr(b, "caption", "") == "Runs")
     assert [row[3] for row in runs.rows] == ["red", "not_an_image"]
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipywidgets import HTML, Layout, Select, Text
 
-from workbench.cards import as_html
 from workbench.widgets.panel import Panel, button, html_of, row, text
 
 if TYPE_CHECKING:
@@ -64,6 +63,6 @@ class ModelBrowser(Panel):
         finally:
             self._quiet = False
         self.warm_button.disabled = self.unload_button.disabled = catalogue.model is None
-        self.table.value = as_html(catalogue.table())
+        self.table.value = html_of(catalogue.table())
         self.card.value = html_of(catalogue.model)
         self.said.value = text(catalogue.said) if catalogue.said else ""

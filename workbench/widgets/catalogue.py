@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.cards import Card, Notes, Table
 from workbench.units import seconds, size
 from workbench.widgets.activity import Activity
+from workbench.widgets.sheet import Sheet
 
 if TYPE_CHECKING:
     from workbench.models.hub import ModelHub
@@ -77,7 +78,7 @@ class Catalogue(Activity):
 
         self.attempt(lambda: self.worker.submit(what, act, done=done, key=what), about)
 
-    def table(self) -> Card:
+    def table(self) -> Sheet:
         """Return what the search found."""
         rows = self.rows()
         cells = tuple(
@@ -87,4 +88,4 @@ class Catalogue(Activity):
         )  # fmt: skip
         table = Table(_COLUMNS, cells, "Models", numeric=("size", "memory"))
         none = () if rows else (f"No model has {self.word!r} in its id, task, input or shelf.",)
-        return Card(f"{len(rows)} of {len(self.hub.rows())} models", (table, Notes(none)))
+        return Sheet(Card(f"{len(rows)} of {len(self.hub.rows())} models", (table, Notes(none))))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from ipywidgets import HTML, Layout, SelectMultiple
 
-from workbench.cards import as_html
 from workbench.widgets.drop import DropZone
 from workbench.widgets.panel import Panel, html_of, row
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from workbench.inference.results import Failure, Result
     from workbench.widgets.comparison import Comparison
+    from workbench.widgets.sheet import Sheet
 
 
 class Comparer(Panel):
@@ -52,9 +52,13 @@ class Comparer(Panel):
         """Return a row a model."""
         return self.comparison.to_frame()
 
+    def side_by_side(self) -> Sheet:
+        """Return the answers as a table, agreement and disagreement marked."""
+        return self.comparison.table()
+
     def paint(self) -> None:
         """Show the table, and each answer beside the others."""
-        self.table.value = as_html(self.comparison.table())
+        self.table.value = html_of(self.comparison.table())
         self.draw(self.answers, tuple(self.results), self._answers)
 
     def _answers(self) -> str:

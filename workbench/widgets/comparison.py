@@ -12,6 +12,7 @@ from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.units import seconds, share
 from workbench.widgets.activity import Activity
+from workbench.widgets.sheet import Sheet
 from workbench.widgets.trial import Photo, answer
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Comparison(Activity):
         columns = ["model", "label", "probability", "agreement", "note", "total_ms", "error"]
         return pd.DataFrame(rows, columns=columns)
 
-    def table(self) -> Card:
+    def table(self) -> Sheet:
         """Return the answers side by side, with agreement and disagreement marked."""
         marks = {"agrees": "= agrees", "differs": "≠ differs", "alone": "≠ no two agree",
                  "failed": "failed", "": ""}  # fmt: skip
@@ -146,8 +147,12 @@ class Comparison(Activity):
         several = len(self.results) > 1
         line = f"Most say {self.agreed}." if self.agreed else "No two agree." if several else ""
         name = self.photo.name if self.photo else "no picture yet"
-        return Card(f"{name}: {len(self.results)} of {len(self.models)} models",
-                    (table, Notes((line,) if line else ())))  # fmt: skip
+        return Sheet(
+            Card(
+                f"{name}: {len(self.results)} of {len(self.models)} models",
+                (table, Notes((line,) if line else ())),
+            )
+        )
 
 
 def _plain(label: str) -> str:

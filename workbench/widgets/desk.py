@@ -16,7 +16,6 @@ from ipywidgets import (
     VBox,
 )
 
-from workbench.cards import as_html
 from workbench.preprocessing import presets
 from workbench.units import count
 from workbench.widgets.dial import Dials
@@ -199,7 +198,7 @@ class App(Panel):
         self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
         runs = tuple(sitting.runs)
-        self.draw(self.history, runs, lambda: as_html(sitting.history()) if runs else _NOTHING)
+        self.draw(self.history, runs, lambda: html_of(sitting.history()) if runs else _NOTHING)
         self.draw(self.all, runs, lambda: html_of(sitting.together()) if runs else _NOTHING)
         self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
         self._paint_dials()

@@ -15,6 +15,7 @@ from workbench.units import share
 from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.script import pipeline_code
+from workbench.widgets.sheet import Sheet
 from workbench.widgets.trial import Photo, answer
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Exploration(Activity):
         """What differs from the model's own recipe: (parameter, own, here)."""
         return self.own.difference(self.pipeline)
 
-    def difference(self) -> Card:
+    def difference(self) -> Sheet:
         """Return the delta against the model's own recipe, and what it does to the answer."""
         rows = tuple((name, _told(mine), _told(here)) for name, mine, here in self.delta)
         blocks: list[Any] = []
@@ -125,7 +126,7 @@ class Exploration(Activity):
                     shown = "less than these" if value is None else share(value)
                     bars.append(Bar(f"{label}, {name}", value or 0.0, shown))
             blocks.append(Bars(tuple(bars), "What it does to the answer"))
-        return Card(f"recipe for {self.model.id}", tuple(blocks))
+        return Sheet(Card(f"recipe for {self.model.id}", tuple(blocks)))
 
     def code(self) -> str:
         """Return the recipe as Python."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipywidgets import HTML, Layout
 
-from workbench.cards import as_html
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
-from workbench.widgets.panel import Panel, button, row
+from workbench.widgets.panel import Panel, button, html_of, row
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
     from workbench.preprocessing.pipeline import Pipeline
     from workbench.widgets.exploration import Exploration
+    from workbench.widgets.sheet import Sheet
 
 
 class Explorer(Panel):
@@ -51,6 +51,14 @@ class Explorer(Panel):
         """What the sliders say now."""
         return self.exploration.pipeline
 
+    def turn(self, **knobs: Any) -> None:
+        """Turn knobs from a cell, as a slider does."""
+        self.exploration.turn(**knobs)
+
+    def difference(self) -> Sheet:
+        """Return the delta against the model's own recipe, and what it does to the answer."""
+        return self.exploration.difference()
+
     def _code(self) -> None:
         self.snippet.offer(self.exploration.code(), "The recipe as Python")
 
@@ -62,7 +70,7 @@ class Explorer(Panel):
         exploration = self.exploration
         self.draw_thing(self.strip, exploration.trace)
         self.draw_thing(self.said, exploration.outcome)
-        self.delta.value = as_html(exploration.difference())
+        self.delta.value = html_of(exploration.difference())
         if not exploration.delta:
             self.dials.set(exploration.knobs)
         self.reset_button.disabled = not exploration.delta

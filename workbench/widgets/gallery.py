@@ -46,6 +46,10 @@ class Gallery(Panel):
         """Return a row a result with its marks."""
         return self.ledger.to_frame()
 
+    def mark(self, number: int, **marks: Any) -> None:
+        """Mark a result (from 1) from a cell: ``keep=``, ``flag=``, ``relabel=``."""
+        self.ledger.mark(number, **marks)
+
     def turn(self, pages: int) -> None:
         """Turn some pages."""
         self.page = min(max(0, self.page + pages), self.pages - 1)

@@ -23,6 +23,7 @@ from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
 from workbench.widgets.page import csv, page, safe_name, write
 from workbench.widgets.script import Script
+from workbench.widgets.sheet import Sheet
 from workbench.widgets.transfer import Upload, is_model
 from workbench.widgets.trial import Photo, answer
 
@@ -248,7 +249,7 @@ class Sitting(Activity):
         ids = self.hub.ids()
         return ids if self.model in ids or not self.model else (self.model, *ids)
 
-    def history(self) -> Card:
+    def history(self) -> Sheet:
         """Return the times of this sitting."""
         recent = list(enumerate(self.runs, 1))[-SHOWN:]
         rows, bars = [], []
@@ -268,7 +269,7 @@ class Sitting(Activity):
         numeric = ("probability", "inference", "in all")
         left_out = len(self.runs) - len(recent)
         notes = (f"The last {len(recent)} of {len(self.runs)}.",) if left_out else ()
-        return Card(
+        card = Card(
             f"times of this sitting: {count(len(self.runs), 'run')}",
             (
                 Table(columns, tuple(rows), "Runs", numeric),
@@ -276,6 +277,7 @@ class Sitting(Activity):
                 Notes(notes),
             ),
         )
+        return Sheet(card)
 
     def close(self) -> None:
         """Stop, and remove the files of uploads that nobody asked to keep."""
