@@ -256,6 +256,9 @@ def test_keep_writes_a_page_and_says_the_line(sitting, colour):
     assert "display(app.results[-1])" in sitting.said
     assert "red" in page
     assert "<img src=x" not in page
+    sitting.again()
+    assert sitting.said == ""
+    finish(sitting)
 
 
 def test_export_writes_all_results_safely(sitting, colour):

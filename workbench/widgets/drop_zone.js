@@ -51,15 +51,28 @@ function render({ model, el }) {
     "data-lm-suppress-shortcuts": "true" }, zone, stage, list, said);
   el.append(root);
 
+  // what a browser allows on https and on localhost only
+  if (!navigator.clipboard?.read) {
+    paste.disabled = true;
+    paste.title = "This browser lets no page read its clipboard here: click the zone, then Ctrl+V";
+  }
+  if (!navigator.mediaDevices?.getUserMedia) {
+    camera.disabled = true;
+    camera.title = "No camera here: browsers allow it on https and on localhost only";
+  }
+
   function labels() {
     label.textContent = model.get("label");
     root.setAttribute("aria-label", model.get("label"));
     picker.setAttribute("accept", model.get("accept"));
     const models = model.get("model_limit")
       ? `, models up to ${sizeText(model.get("model_limit"))}` : "";
+    const missing = [paste.disabled && "reading the clipboard by button (Ctrl+V works)",
+      camera.disabled && "the camera"].filter(Boolean);
+    const not = missing.length ? ` This page may not use ${missing.join(" or ")}.` : "";
     hint.textContent =
       `Pictures up to ${sizeText(model.get("image_limit"))}${models}. ` +
-      "Several at once are fine; Ctrl+V or ⌘V pastes.";
+      `Several at once are fine; Ctrl+V or ⌘V pastes.${not}`;
   }
   labels();
   for (const name of ["label", "accept", "image_limit", "model_limit"]) {
@@ -182,10 +195,6 @@ function render({ model, el }) {
     else say("There is no picture on the clipboard.");
   });
 
-  if (!navigator.clipboard?.read) {
-    paste.disabled = true;
-    paste.title = "This browser lets no page read its clipboard here: click the zone, then Ctrl+V";
-  }
   paste.addEventListener("click", async () => {
     try {
       const found = [];
@@ -212,10 +221,6 @@ function render({ model, el }) {
     stage.hidden = true;
   }
   tidy.push(closeCamera);
-  if (!navigator.mediaDevices?.getUserMedia) {
-    camera.disabled = true;
-    camera.title = "No camera here: browsers allow it on https and on localhost only";
-  }
   camera.addEventListener("click", async () => {
     if (stream) return closeCamera();
     say("");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,20 +53,24 @@ class Problems:
     def __init__(self) -> None:
         self.kept: deque[Exception] = deque(maxlen=_KEPT)
         self._shown: deque[Problem] = deque(maxlen=_SHOWN)
+        self._lock = threading.Lock()  # the worker adds while the view reads
 
     @property
     def shown(self) -> tuple[Problem, ...]:
         """What is shown now."""
-        return tuple(self._shown)
+        with self._lock:
+            return tuple(self._shown)
 
     def add(self, error: Exception, about: str = "") -> None:
         """Keep an error and show it."""
-        self.kept.append(error)
-        self._shown.append(Problem(error, about))
+        with self._lock:
+            self.kept.append(error)
+            self._shown.append(Problem(error, about))
 
     def clear(self) -> None:
         """Show nothing any more; what is kept stays."""
-        self._shown.clear()
+        with self._lock:
+            self._shown.clear()
 
     def check(self) -> None:
         """Raise the last error that was kept, if there is one."""
@@ -74,7 +79,7 @@ class Problems:
 
     def html(self) -> str:
         """Return what is shown as HTML; empty where all is well."""
-        cards = "".join(as_html(problem.card()) for problem in self._shown)
+        cards = "".join(as_html(problem.card()) for problem in self.shown)
         return f"<div role='alert'>{cards}</div>" if cards else ""
 
 

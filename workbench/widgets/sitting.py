@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,11 @@ class Sitting(Activity):
         self._script = Script(self.hub)
         self._models: dict[str, Model] = {}
         self._temporary = Path(tempfile.mkdtemp(prefix="workbench-"))
+
+    def attempt(self, call: Callable[[], object], about: str = "") -> bool:
+        """Do what a person asked for; what was said of earlier things leaves the screen."""
+        self.said = ""
+        return super().attempt(call, about)
 
     # ── what a person does ────────────────────────────────────────────────────────────────────
 
