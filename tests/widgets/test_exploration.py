@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from workbench.cards import Bars
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure
 from workbench.preprocessing.pipeline import Pipeline
@@ -40,6 +41,18 @@ def test_turning_changes_the_strip_the_answer_and_the_delta(exploration):
     text = str(exploration.difference())
     assert "blue, here" in text
     assert "red, own" in text
+
+
+def test_the_effect_is_told_of_every_class_that_either_answer_names(hub, colour):
+    made = Exploration(hub.load("means"), colour(), top_k=1)
+    made.turn(color_format="BGR")
+    assert made.wait(60)
+    bars = next(b for b in made.difference().card.blocks if isinstance(b, Bars))
+    told = {bar.label: bar.share for bar in bars.rows}
+    assert set(told) == {"red, own", "red, here", "blue, own", "blue, here"}
+    assert told["red, own"] > told["red, here"] > 0
+    assert told["blue, here"] > told["blue, own"] > 0
+    made.close()
 
 
 def test_many_turns_end_at_the_last(exploration):

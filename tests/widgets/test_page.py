@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 import pytest
 
@@ -14,6 +16,7 @@ def test_a_file_is_written_with_its_folder_and_nothing_else_is_left(tmp_path):
     path = write(tmp_path / "new" / "a.txt", b"one")
     write(path, b"two")
     assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o444 == 0o444 or os.name == "nt"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 

@@ -117,14 +117,13 @@ class Exploration(Activity):
             blocks.append(Notes(("This is the model's own recipe.",)))
         said, before = self.outcome, self.own_outcome
         if rows and isinstance(said, Result) and isinstance(before, Result):
-            now = {p.label: p.probability for p in said.top}
-            was = {p.label: p.probability for p in before.top}
+            classes = {p.index: p.label for p in (*before.top, *said.top)}
             bars = []
-            for label in list(dict.fromkeys([*was, *now]))[: self.top_k]:
-                for name, told in (("own", was), ("here", now)):
-                    value = told.get(label)
-                    shown = "less than these" if value is None else share(value)
-                    bars.append(Bar(f"{label}, {name}", value or 0.0, shown))
+            for index, label in classes.items():
+                for name, told in (("own", before), ("here", said)):
+                    value = float("nan") if told.probabilities is None else float(
+                        told.probabilities[index])  # fmt: skip
+                    bars.append(Bar(f"{label}, {name}", value, share(value)))
             blocks.append(Bars(tuple(bars), "What it does to the answer"))
         return Sheet(Card(f"recipe for {self.model.id}", tuple(blocks)))
 

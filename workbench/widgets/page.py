@@ -39,6 +39,7 @@ def write(path: Path, content: bytes) -> Path:
         try:
             with os.fdopen(handle, "wb") as sink:
                 sink.write(content)
+            Path(part).chmod(0o644)  # a temporary file is its owner's alone; this one is shown
             return Path(part).replace(path)  # on the same disk, so that the move is atomic
         finally:
             Path(part).unlink(missing_ok=True)
