@@ -122,8 +122,6 @@ def test_a_summary_and_a_frame_are_in_milliseconds():
     frame = samples.to_frame()
     assert list(frame.columns) == ["run", "ms"]
     assert frame["ms"].median() == pytest.approx(summary["median_ms"])
-    (name,) = samples.plot().axes[0].get_yticklabels()
-    assert name.get_text() == "cifar10"
 
 
 @given(durations)

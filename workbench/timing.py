@@ -224,12 +224,6 @@ class Samples(Displayable):
 
         return pd.DataFrame({"run": range(self.n), "ms": [1e3 * v for v in self.values_s]})
 
-    def plot(self) -> Figure:
-        """Draw each run as a dot, with a box around the middle half and a line at the median."""
-        from workbench import drawing
-
-        return drawing.spread({self.what: self.values_s})
-
     def _card(self) -> Card:
         rows = (
             ("runs", str(self.n)),
