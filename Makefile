@@ -29,7 +29,7 @@ notebooks:  ## run every notebook and compare with what is stored
 	$(if $(NOTEBOOKS),$(PYTHON) -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 refresh:  ## run every notebook and store what it shows
-	$(if $(NOTEBOOKS),$(PYTHON) -m jupyter nbconvert --to notebook --execute --inplace $(NOTEBOOKS),@echo "no notebooks")
+	$(if $(NOTEBOOKS),$(PYTHON) -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS),@echo "no notebooks")
 
 bench:  ## measure what this project claims about its own speed
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) "$$script" || exit 1; done

@@ -69,6 +69,10 @@ FIGURES = {
     ),
     "sizes": lambda: drawing.sizes({"a": 2e6, HOSTILE: 1e3}, marked={"a"}, title="Models"),
     "no sizes": lambda: drawing.sizes({}),
+    "spread": lambda: drawing.spread(
+        {"a": [*RUNS, 9.0], HOSTILE: [0.02], "none": [], "odd": [float("nan"), -1.0]}, title="Runs"
+    ),
+    "no spread": lambda: drawing.spread({}),
     "warm-up": lambda: drawing.settling(RUNS, 3, parts=PARTS, title="Warm-up of cifar10"),
     "never settled": lambda: drawing.settling(RUNS[:3], None, parts={}),
     "no runs": lambda: drawing.settling([], None, parts=PARTS),
@@ -241,6 +245,19 @@ def test_sizes_stand_largest_first_and_say_which_are_live():
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["large", "small"]
     assert "1.00 kB, live" in texts(figure)
     assert "2.00 MB" in texts(figure)
+
+
+def test_a_spread_says_each_median_and_what_does_not_fit_on_the_scale():
+    figure = drawing.spread({"calm": [0.010] * 99, "a hiccup": [0.020] * 39 + [5.0]})
+    said = texts(figure)
+    assert "99 runs, median 10.0 ms" in said
+    assert "40 runs, median 20.0 ms; 1 off the scale, up to 5.00 s →" in said
+    assert figure.axes[0].get_xlim() == pytest.approx((0, 22)), "one hiccup squeezes nothing"
+
+
+def test_the_box_of_a_spread_holds_the_middle_half():
+    (box,) = drawing.spread({"runs": [0.001 * (i + 1) for i in range(101)]}).axes[0].patches
+    assert (box.get_x(), box.get_x() + box.get_width()) == pytest.approx((26, 76))
 
 
 def test_pictures_are_numbered_in_reading_order():

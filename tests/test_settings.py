@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -228,3 +229,88 @@ def test_a_home_folder_that_nobody_has_is_an_error_with_its_variable(monkeypatch
     monkeypatch.setenv("MODEL_DIR", "~no_such_user/models")
     with pytest.raises(ConfigError, match=r"^MODEL_DIR is .*; expected a folder; no user has"):
         Settings()
+
+
+# ── who else may sit before the browser ───────────────────────────────────────────────────────
+
+
+def server(folder: Path, hostname: str, url: str = "http://localhost:8888/", **more: object):
+    """Write what a running Jupyter server writes, and return a kernel's environment."""
+    told = {"hostname": hostname, "url": url, "port": 8888, "sock": "", **more}
+    (folder / "jpserver-42.json").write_text(json.dumps(told))
+    return {
+        "JPY_PARENT_PID": "42",
+        "JPY_SESSION_NAME": "a.ipynb",
+        "JUPYTER_RUNTIME_DIR": str(folder),
+    }
+
+
+@pytest.fixture
+def no_ports(monkeypatch):
+    monkeypatch.setattr(settings, "_open_ports", lambda port: False)
+
+
+def test_without_a_server_nobody_else_is_there(folder):
+    assert settings.audience({}) == ""
+    assert settings.audience({"JPY_PARENT_PID": "1", "JUPYTER_RUNTIME_DIR": str(folder)}) == ""
+
+
+@pytest.mark.parametrize(
+    ("hostname", "url"),
+    [("localhost", "http://localhost:8888/"), ("127.0.0.1", "http://127.0.0.1:8888/"),
+     ("::1", "http://[::1]:8888/")],
+)  # fmt: skip
+def test_a_server_on_loopback_is_this_machine_alone(folder, no_ports, hostname, url):
+    assert settings.audience(server(folder, hostname, url)) == ""
+
+
+@pytest.mark.parametrize(
+    ("hostname", "url"),
+    [("0.0.0.0", "http://box:8888/"), ("::", "http://box:8888/"), ("10.0.0.5", "http://10.0.0.5/"),
+     ("localhost", "http://box:8888/"), ("box.example.org", "http://box.example.org/")],
+)  # fmt: skip
+def test_a_server_beyond_loopback_is_open_to_others(folder, no_ports, hostname, url):
+    assert "listens on" in settings.audience(server(folder, hostname, url))
+
+
+def test_a_server_that_says_localhost_and_listens_everywhere_is_found_out(folder, monkeypatch):
+    monkeypatch.setattr(settings, "_open_ports", lambda port: port == 8888)
+    assert "beyond this machine" in settings.audience(server(folder, "localhost"))
+
+
+def test_a_server_behind_a_socket_of_the_file_system_is_this_machine_alone(folder):
+    env = server(folder, "localhost", "http+unix://%2Ftmp%2Fs/", sock="/tmp/s")
+    assert settings.audience(env) == ""
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"hostname": "localhost"}', "nonsense"])
+def test_a_server_of_which_nothing_is_learnt_is_taken_to_be_open(folder, text):
+    env = server(folder, "localhost")
+    (folder / "jpserver-42.json").write_text(text)
+    assert "does not say" in settings.audience(env)
+
+
+@pytest.mark.parametrize(
+    ("env", "word"),
+    [({"SERVER_SOFTWARE": "voila/0.5.8"}, "Voilà"), ({"VOILA_BASE_URL": "/"}, "Voilà"),
+     ({"JUPYTERHUB_SERVICE_PREFIX": "/user/a/"}, "JupyterHub"),
+     ({"JUPYTERHUB_USER": "a"}, "JupyterHub")],
+)  # fmt: skip
+def test_voila_and_a_hub_are_open_to_others(env, word):
+    assert word in settings.audience(env)
+
+
+@pytest.mark.parametrize(
+    ("address", "open_"),
+    [("0100007F", False), ("00000000", True), ("0500000A", True),
+     ("00000000000000000000000001000000", False), ("00000000000000000000000000000000", True),
+     ("0000000000000000FFFF00000100007F", False), ("0000000000000000FFFF00000500000A", True)],
+)  # fmt: skip
+def test_what_listens_is_read_from_the_tables_of_linux(tmp_path, address, open_):
+    head = "  sl  local_address rem_address   st tx_queue\n"
+    table = tmp_path / "tcp"
+    table.write_text(f"{head}   0: {address}:22B8 00000000:0000 0A 0:0\n")
+    assert settings._open_ports(8888, [tmp_path / "none", table]) is open_
+    assert settings._open_ports(8889, [table]) is False
+    table.write_text(f"{head}   0: {address}:22B8 00000000:0000 01 0:0\n")
+    assert settings._open_ports(8888, [table]) is False, "a connection is no listener"

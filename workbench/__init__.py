@@ -36,6 +36,7 @@ _WHERE = {
     "WarmUp": "workbench.models.warmup",
     "WorkbenchError": "workbench.errors",
     "WorkbenchWarning": "workbench.errors",
+    "app": "workbench.widgets",
     "default_hub": "workbench.models.hub",
     "errors": "workbench.errors:",
     "evaluate": "workbench.inference.evaluate",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.stopping import Stop as Stop
     from workbench.timing import Samples as Samples
     from workbench.timing import Stages as Stages
+    from workbench.widgets import app as app
 
 __all__ = ["__version__", *_WHERE]  # noqa: PLE0604  (all of them are strings)
 

@@ -21,11 +21,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from workbench.cards import PALETTE, plain
-from workbench.units import seconds, share, size, time_unit
+from workbench.units import count, seconds, share, size, time_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -469,6 +469,60 @@ def _only_rows(axes: Axes, rows: int, widest: float, title: str) -> None:
     axes.spines["bottom"].set_visible(False)
     if title:
         axes.set_title(_short(title, 90))
+
+
+def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
+    """Draw repeated durations: a dot a run, a box around the middle half, a line at the median.
+
+    The scale ends a little beyond what most runs of the slowest row take; how many took longer,
+    and the longest of them, is written at its end, so that one hiccup does not squeeze the rest.
+
+    Parameters
+    ----------
+    rows : name → seconds of each run, in order
+    title : stands above
+    """
+    runs = {name: np.array([v for v in values if _length(v)]) for name, values in rows.items()}
+    end = 1.1 * max((_usual(v) for v in runs.values() if v.size), default=0.0)
+    scale, unit = time_unit(end)
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 0.95 + 0.6 * max(1, len(rows)))
+        axes = figure.add_subplot()
+        for place, values in enumerate(runs.values()):
+            if values.size:
+                _one_spread(axes, place, values / scale, end / scale, scale)
+        axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+        axes.set_ylim(max(1, len(rows)) - 0.5, -0.6)
+        axes.set_xlim(0, end / scale or 1.0)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlabel(f"time ({unit})")
+        if title:
+            axes.set_title(_short(title, 90))
+    return figure
+
+
+def _usual(values: NDArray[np.float64]) -> float:
+    """Return what 19 of 20 runs do not exceed, or three medians where a busy machine gives more."""
+    return float(min(np.quantile(values, 0.95), 3 * np.median(values)))
+
+
+def _one_spread(
+    axes: Axes, place: int, values: NDArray[np.float64], end: float, scale: float
+) -> None:
+    """Draw one row of :func:`spread`: its runs in the order in which they were taken, downwards."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    heights = place + np.linspace(-0.2, 0.3, values.size)
+    axes.plot(values, heights, "o", ms=2.5, mew=0, color=PALETTE[0], alpha=0.45)
+    box = Rectangle((low, place - 0.22), high - low, 0.54, fill=False, ec=_INK, lw=1)
+    axes.add_patch(box)
+    axes.plot([middle, middle], [place - 0.22, place + 0.32], color=_INK, lw=2)
+    text = f"{count(values.size, 'run')}, median {seconds(float(middle * scale))}"
+    if (beyond := values[values > end]).size:
+        longest = seconds(float(beyond.max() * scale))
+        text += f"; {beyond.size} off the scale, up to {longest} →"
+    axes.text(end, place - 0.38, text, ha="right", va="center", fontsize=8)
 
 
 def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -> Figure:

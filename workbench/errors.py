@@ -34,6 +34,7 @@ nothing of this package catches it sensibly.
     ├── MissingFileError (FileNotFoundError)    not_found
     ├── WriteError (OSError)                    not_writable
     ├── MissingExtraError (ImportError)         missing_extra
+    ├── SwitchedOffError (PermissionError)      switched_off
     ├── InputMismatchError (ValueError)         input_mismatch
     ├── InputTooLargeError (ValueError)         input_too_large
     ├── BatchTooLargeError (ValueError)         batch_too_large
@@ -492,6 +493,16 @@ class MissingExtraError(WorkbenchError, ImportError):
             "installed.",
             f"Install it with: {install_line(extra)}",
         )
+
+
+class SwitchedOffError(WorkbenchError, PermissionError):
+    """Something that is not done in this place, though it could be."""
+
+    code = "switched_off"
+
+    def __init__(self, what: str, reason: str, hint: str = "") -> None:
+        self.what, self.reason = what, reason
+        super().__init__(f"{what} is switched off here: {reason}.", hint)
 
 
 # ── running ───────────────────────────────────────────────────────────────────────────────────

@@ -7,11 +7,14 @@ taken from the nearest ancestor of the working directory that has one.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -189,6 +192,75 @@ def nearest_ancestor(name: str, start: Path | None = None) -> Path | None:
 def default_variable(name: str, value: str) -> str:
     """Set an environment variable that another library reads, unless it is set; return it."""
     return os.environ.setdefault(name, value)
+
+
+def audience(environ: Mapping[str, str] | None = None) -> str:
+    """Say who else may sit before a notebook's browser; empty where it is only this machine.
+
+    Voilà, JupyterHub, and a Jupyter server that listens beyond loopback are open to others.
+    Whoever was started by a server of which nothing can be learnt is taken to be open as well.
+
+    Source
+    ------
+    Voilà sets ``SERVER_SOFTWARE`` and ``VOILA_*`` for its kernels (voila/utils.py); Jupyter
+    Server sets ``JPY_SESSION_NAME`` and writes ``jpserver-<pid>.json`` into its runtime folder
+    (``ServerApp.server_info``); jupyter_client sets ``JPY_PARENT_PID`` to the server's.
+    """
+    env = os.environ if environ is None else environ
+    if env.get("SERVER_SOFTWARE", "").startswith("voila") or any(
+        name.startswith("VOILA_") for name in env
+    ):
+        return "Voilà serves this notebook to others"
+    if "JUPYTERHUB_SERVICE_PREFIX" in env or "JUPYTERHUB_USER" in env:
+        return "this notebook runs in a JupyterHub"
+    parent = env.get("JPY_PARENT_PID", "")
+    if not parent.isdigit():
+        return ""  # no Jupyter server started this process
+    from jupyter_core.paths import jupyter_runtime_dir
+
+    runtime = env.get("JUPYTER_RUNTIME_DIR") or jupyter_runtime_dir()
+    try:
+        told = json.loads((Path(runtime) / f"jpserver-{parent}.json").read_text("utf-8"))
+        hosts = {str(told["hostname"]), urlsplit(str(told["url"])).hostname or ""}
+        port = int(told["port"])
+    except (OSError, ValueError, KeyError, TypeError):
+        if "JPY_SESSION_NAME" in env:
+            return "a Jupyter server started this notebook and does not say where it listens"
+        return ""  # nbconvert, a console: a kernel without a server
+    if told.get("sock"):
+        return ""  # a socket in the file system
+    if strange := sorted(host for host in hosts if not _is_loopback(host)):
+        return f"the Jupyter server listens on {strange[0]}, beyond this machine"
+    if _open_ports(port):  # asked for all addresses, older servers write "localhost"
+        return "the Jupyter server listens beyond this machine"
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    from ipaddress import ip_address
+
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _open_ports(port: int, tables: Iterable[Path] | None = None) -> bool:
+    """Say whether anything listens on a port beyond loopback; False where Linux does not tell."""
+    loopback = re.compile(r"^(.{6}7F|0{24}01000000|0{16}(0000FFFF|FFFF0000).{6}7F)$")
+    for table in tables or (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        try:
+            lines = table.read_text("ascii").splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            _, local, _, state, *_ = line.split()
+            address, _, number = local.partition(":")
+            if state == "0A" and int(number, 16) == port and not loopback.match(address):
+                return True
+    return False
 
 
 def data_folder() -> Path:

@@ -145,6 +145,10 @@ SAID = [
         "install 'onnx-workbench[serve]'",
     ),
     (
+        errors.SwitchedOffError("Reading paths", "others may sit here", "Upload the file."),
+        "Reading paths is switched off here: others may sit here. Upload the file.",
+    ),
+    (
         errors.InputMismatchError("x", "(1, 4) float32", "(1, 3) float32"),
         "Input 'x' got (1, 4) float32; expected (1, 3) float32. Use the model's own "
         "preprocessing, or reshape the array.",

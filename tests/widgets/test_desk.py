@@ -1,0 +1,236 @@
+"""The app's view: it lays out, forwards and paints; driven with set_state, no browser."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from ipywidgets.widgets import widget
+
+import workbench as wb
+from workbench.errors import ImageTooLargeError
+from workbench.widgets import sitting as module
+
+HOSTILE = "<img src=x onerror=alert(1)>.jpg"
+
+
+@pytest.fixture
+def app(hub):
+    made = wb.app(hub, model="means")
+    yield made
+    made.close()
+    assert made.wait(60)
+
+
+def drop(app, path=None, *, name="red.png", content=None):
+    content = path.read_bytes() if content is None else content
+    zone = app.zone
+    zone._handle_custom_msg(
+        {"kind": "begin", "id": "v", "name": name, "size": len(content), "via": "drop"}, []
+    )
+    zone._handle_custom_msg({"kind": "chunk", "id": "v", "offset": 0}, [memoryview(content)])
+
+
+def pick(control, value):
+    """Choose as a browser does."""
+    control.set_state({"index": control.options.index(value)})
+
+
+def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.check()
+    assert app.results[0].label == "red"
+    assert app.result.value == app.results[0]._repr_html_()
+    assert "What each step gives" in app.trace.value
+    assert "Runs" in app.history.value
+    assert "●" in app.badge.value
+    assert repr(app) == "<workbench app: 1 result>"
+
+
+def test_switching_the_model_in_the_picker_asks_again(app, hub, colour, tiny):
+    hub.preload("tiny", path=tiny, metadata={"model_type": "classification",
+                                             "input_shape": [1, 3, 8, 8],
+                                             "preprocessing": "raw"})  # fmt: skip
+    drop(app, colour())
+    assert app.wait(60)
+    pick(app.picker, "tiny")
+    assert app.wait(60)
+    app.check()
+    assert [r.model for r in app.results] == ["means", "tiny"]
+    assert app.result.value == app.results[1]._repr_html_()
+    assert "model tiny" in app.about.value
+
+
+def test_a_slider_of_the_preprocessing_asks_again_and_another_model_moves_it_back(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    assert app.dials.layout.display is None
+    app.dials.color.set_state({"index": 1})
+    assert app.wait(60)
+    assert [r.label for r in app.results] == ["red", "blue"]
+    assert app.dials.color.value == "BGR"
+    app.preset.set_state({"index": 4})
+    assert app.wait(60)
+    assert app.sitting.preset == "raw"
+    assert app.dials.color.value == "RGB"
+    assert app.dials.crop.disabled
+
+
+def test_a_callback_returns_at_once_while_a_run_goes_on_and_stop_ends_it(app, colour):
+    pick(app.picker, "endless")
+    began = time.monotonic()
+    drop(app, colour())
+    app.top_k.set_state({"value": 3})
+    assert app.sitting.worker.busy
+    deadline = time.monotonic() + 60
+    while app.stop_button.disabled and time.monotonic() < deadline:
+        time.sleep(0.005)
+    app.stop_button.click()
+    assert app.wait(60)
+    assert app.stop_button.disabled
+    assert app.sitting.top_k == 3
+    assert time.monotonic() - began < 60
+
+
+def test_a_file_over_the_limit_is_refused_on_the_error_line(app):
+    app.zone._handle_custom_msg({"kind": "refused", "name": HOSTILE, "size": 11_000_000}, [])
+    assert "11.0 MB" in app.error_line.value
+    assert "10.0 MB" in app.error_line.value
+    assert "image_too_large" in app.error_line.value
+    assert "<img" not in app.error_line.value
+    with pytest.raises(ImageTooLargeError):
+        app.check()
+
+
+def test_a_text_with_a_hostile_name_is_refused_in_words_and_as_text(app):
+    drop(app, name=HOSTILE, content=b"just some text")
+    assert app.wait(60)
+    seen = app.error_line.value + app.result.value + app.history.value + app.all.value
+    assert "not_an_image" in app.error_line.value
+    assert "<img src=x" not in seen
+    assert "&lt;img src=x" in seen
+
+
+def test_the_error_line_is_empty_again_after_something_that_works(app, colour):
+    drop(app, name="a.jpg", content=b"text")
+    assert app.wait(60)
+    assert app.error_line.value
+    drop(app, colour())
+    assert app.wait(60)
+    assert app.error_line.value == ""
+    assert len(app.errors) == 1
+
+
+def test_enter_in_the_field_and_the_button_open_what_it_says(app, colour):
+    app.path.set_state({"value": str(colour())})
+    assert app.results == []
+    app.path._handle_custom_msg({"event": "submit"}, [])
+    assert app.wait(60)
+    app.open_button.click()
+    assert app.wait(60)
+    assert [r.source for r in app.results] == ["red.png", "red.png"]
+
+
+def test_a_url_is_refused_in_the_words_of_the_core(app):
+    app.path.set_state({"value": "https://example.org/cat.jpg"})
+    app.open_button.click()
+    assert app.wait(60)
+    assert "url_refused" in app.error_line.value
+
+
+def test_before_an_audience_the_field_is_not_there_and_a_sentence_is(hub, monkeypatch):
+    monkeypatch.setattr(module, "audience", lambda: "Voilà serves this notebook to others")
+    app = wb.app(hub, model="means")
+    assert "Voilà" in app.place.value
+    assert app.path not in getattr(app.place, "children", ())
+    assert app.keep_button.disabled
+    app.close()
+
+
+def test_a_dropped_model_is_asked_about_and_used(app, colour, tiny):
+    drop(app, colour())
+    drop(app, tiny, name="my net.onnx")
+    assert app.wait(60)
+    form = app.form
+    assert form.layout.display is None
+    assert (form.name.value, form.side.value, form.side.disabled) == ("my-net", 8, True)
+    assert "images: float32" in form.card.value
+    form.preset.set_state({"index": form.preset.options.index("raw")})
+    form.labels.set_state({"value": "a\nb\nc\nd"})
+    form.use_button.click()
+    assert app.wait(60)
+    app.check()
+    assert form.layout.display == "none"
+    assert app.picker.value == "my-net"
+    assert app.results[-1].model == "my-net"
+
+
+def test_what_a_person_typed_is_not_painted_over(app, tiny):
+    drop(app, tiny, name="net.onnx")
+    assert app.wait(60)
+    app.form.name.set_state({"value": "mine"})
+    app.repaint()
+    assert app.form.name.value == "mine"
+    app.form.dismiss_button.click()
+    assert app.sitting.newcomer is None
+
+
+def test_copy_as_code_offers_the_cell(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.code_button.click()
+    assert app.snippet.value == app.code()
+    app.clear_button.click()
+    assert app.snippet.value == ""
+    assert app.results == []
+
+
+def test_keep_and_export_say_what_they_wrote(app, colour):
+    assert app.keep_button.disabled
+    drop(app, colour())
+    assert app.wait(60)
+    app.keep_button.click()
+    assert "display(app.results[-1])" in app.said.value
+    app.export_button.click()
+    assert "results.csv" in app.said.value
+    assert list(app.to_frame()["label"]) == ["red"]
+
+
+def test_the_warm_up_button_warms(app):
+    assert "cold" in app.badge.value
+    app.warm_button.click()
+    assert app.wait(60)
+    assert "warm" in app.badge.value
+
+
+def test_an_error_of_the_painting_is_shown_and_kept(app, monkeypatch):
+    monkeypatch.setattr(type(app.sitting), "history", lambda _: 1 / 0)
+    app.sitting.runs.append(object())
+    monkeypatch.setattr(type(app.sitting), "results", property(lambda _: []))
+    app.repaint()
+    assert "Painting" in app.error_line.value
+    assert app.errors
+    app.sitting.runs.clear()
+
+
+def test_its_display_says_something_where_there_is_no_kernel(app):
+    bundle = app._repr_mimebundle_()
+    assert "run the cell" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"] == "<workbench app: 0 results>"
+
+
+def test_every_control_has_a_name_that_a_screen_reader_can_say(app):
+    from workbench.widgets.panel import parts
+
+    for part in parts(app):
+        if type(part).__name__ not in {"HTML", "IntProgress"}:  # shown, not used
+            assert getattr(part, "description", "a name") != "", type(part).__name__
+
+
+def test_closing_closes_every_part(hub):
+    before = set(widget._instances)
+    app = wb.app(hub, model="means")
+    app.close()
+    assert set(widget._instances) - before == set()

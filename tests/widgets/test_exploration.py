@@ -1,0 +1,107 @@
+"""A recipe is turned, and the strip and the answer change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from workbench.cards import Bars
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.inference.results import Failure
+from workbench.preprocessing.pipeline import Pipeline
+from workbench.widgets.exploration import Exploration
+from workbench.widgets.transfer import Upload
+
+
+@pytest.fixture
+def exploration(hub, colour):
+    made = Exploration(hub.load("means"), colour())
+    assert made.wait(60)
+    yield made
+    made.close()
+    assert made.wait(60)
+
+
+def test_it_begins_with_the_models_own_recipe(exploration):
+    assert exploration.delta == ()
+    assert exploration.outcome.label == exploration.own_outcome.label == "red"
+    assert "own recipe" in str(exploration.difference())
+    assert len(exploration.trace) == 5
+
+
+def test_turning_changes_the_strip_the_answer_and_the_delta(exploration):
+    before = exploration.trace
+    exploration.turn(color_format="BGR")
+    assert exploration.wait(60)
+    assert exploration.trace is not before
+    assert exploration.outcome.label == "blue"
+    assert exploration.own_outcome.label == "red"
+    assert ("ChannelOrder", None, True) in exploration.delta
+    text = str(exploration.difference())
+    assert "blue, here" in text
+    assert "red, own" in text
+
+
+def test_the_effect_is_told_of_every_class_that_either_answer_names(hub, colour):
+    made = Exploration(hub.load("means"), colour(), top_k=1)
+    made.turn(color_format="BGR")
+    assert made.wait(60)
+    bars = next(b for b in made.difference().card.blocks if isinstance(b, Bars))
+    told = {bar.label: bar.share for bar in bars.rows}
+    assert set(told) == {"red, own", "red, here", "blue, own", "blue, here"}
+    assert told["red, own"] > told["red, here"] > 0
+    assert told["blue, here"] > told["blue, own"] > 0
+    made.close()
+
+
+def test_many_turns_end_at_the_last(exploration):
+    for side in range(8, 40):
+        exploration.turn(size=(side, side))
+    assert exploration.wait(60)
+    assert exploration.trace[-1].shape == (1, 3, 39, 39)
+
+
+def test_what_the_model_refuses_is_said_and_the_strip_is_still_shown(exploration):
+    exploration.turn(size=(16, 16))
+    assert exploration.wait(60)
+    assert isinstance(exploration.outcome, Failure)
+    assert exploration.trace[-1].shape == (1, 3, 16, 16)
+    with pytest.raises(WorkbenchError):
+        exploration.problems.check()
+
+
+def test_reset_goes_back(exploration):
+    exploration.turn(interpolation="nearest")
+    exploration.reset()
+    assert exploration.wait(60)
+    assert exploration.pipeline is exploration.own
+
+
+def test_the_recipe_can_be_copied_as_json_and_as_code(exploration):
+    exploration.turn(interpolation="nearest")
+    told = json.loads(exploration.json())["preprocessing"]
+    assert Pipeline.from_recipe(told) == exploration.pipeline
+    space: dict = {}
+    exec(compile(exploration.code().rpartition("\n")[0], "cell", "exec"), space)
+    assert space["pipeline"] == exploration.pipeline
+
+
+def test_another_picture_is_asked_with_the_same_knobs(exploration, colour):
+    exploration.turn(color_format="BGR")
+    exploration.take(Upload("b.png", colour("b.png", (0, 0, 255)).read_bytes()))
+    assert exploration.wait(60)
+    assert (exploration.outcome.label, exploration.own_outcome.label) == ("red", "blue")
+
+
+def test_an_impossible_position_is_a_problem(exploration):
+    exploration.turn(crop=0.5, size=None)
+    assert exploration.wait(60)
+    exploration.turn(layout="HWC")
+    with pytest.raises(ConfigError):
+        exploration.problems.check()
+
+
+def test_a_model_by_name_is_refused_in_words(colour):
+    with pytest.raises(ConfigError, match=r"hub\.load"):
+        Exploration("means", colour())

@@ -1,0 +1,51 @@
+"""Files are written whole, under safe names, safe for spreadsheets."""
+
+from __future__ import annotations
+
+import os
+
+import pandas as pd
+import pytest
+
+from workbench.errors import MissingFileError
+from workbench.timing import Stages
+from workbench.widgets.page import csv, page, safe_cell, safe_name, write
+
+
+def test_a_file_is_written_with_its_folder_and_nothing_else_is_left(tmp_path):
+    path = write(tmp_path / "new" / "a.txt", b"one")
+    write(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert path.stat().st_mode & 0o444 == 0o444 or os.name == "nt"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_file_that_cannot_be_written_is_an_error_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MissingFileError, match="cannot be written"):
+        write(tmp_path / "file" / "a.txt", b"")
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "<b>.jpg", "a/b\\c.png", "", ".", "con\0.gif"])
+def test_a_safe_name_has_no_folder_and_no_markup(name):
+    safe = safe_name(name, "1234")
+    assert "1234" in safe
+    assert not set(safe) & set("<>/\\\0 ")
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@sum", "\tx", "\r=1", "=cmd|' /C calc'!A0"])
+def test_no_text_begins_like_a_formula(cell):
+    assert str(safe_cell(cell)).startswith("'")
+
+
+def test_numbers_stay_numbers_in_csv():
+    text = csv(pd.DataFrame({"=name": ["=1", "cat"], "n": [-1.5, 2.0]})).decode()
+    assert text.splitlines() == ["'=name,n", "'=1,-1.5", "cat,2.0"]
+
+
+def test_a_page_needs_nothing_from_elsewhere():
+    text = page("<b>", [Stages({"decode": 0.002})]).decode()
+    assert "<title>&lt;b&gt;</title>" in text
+    assert "color-scheme:light dark" in text
+    for word in ("<script", "http:", "https:", "<link"):
+        assert word not in text

@@ -1,0 +1,68 @@
+"""The view of :func:`workbench.widgets.model_browser`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import HTML, Layout, Select, Text
+
+from workbench.widgets.panel import Panel, button, html_of, row, text
+
+if TYPE_CHECKING:
+    from workbench.models.model import Model
+    from workbench.widgets.catalogue import Catalogue
+
+
+class ModelBrowser(Panel):
+    """A hub's models: a search, a list, the chosen model's card, warm up and unload."""
+
+    title = "workbench model browser"
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        super().__init__(catalogue)
+        self.catalogue = catalogue
+        self._quiet = False
+        self.search = Text(description="Search", placeholder="id, task, input or shelf",
+                           layout=Layout(width="320px"))  # fmt: skip
+        self.list = Select(description="Models", rows=6, layout=Layout(width="320px"))
+        self.warm_button = button("Warm up", catalogue.warm_up, "Load and run it", "fire")
+        self.unload_button = button("Unload", catalogue.unload, "Give its memory back", "eject")
+        self.table, self.card = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.said = HTML()
+        self.children = (
+            row(self.search, self.list, self.warm_button, self.unload_button),
+            self.status,
+            self.error_line,
+            self.said,
+            row(self.card),
+            self.table,
+        )
+        self.search.observe(lambda change: catalogue.search(change.new), "value")
+        self.list.observe(self._picked, "value")
+        self.begin()
+
+    @property
+    def model(self) -> Model | None:
+        """The model that is looked at."""
+        return self.catalogue.model
+
+    def _picked(self, change: Any) -> None:
+        if not self._quiet and change.new:
+            self.catalogue.pick(change.new)
+
+    def paint(self) -> None:
+        """Show what the search found, and the model that is looked at."""
+        catalogue = self.catalogue
+        names = tuple(r["id"] for r in catalogue.rows())
+        self._quiet = True
+        try:
+            if tuple(self.list.options) != names:
+                chosen = self.list.value
+                self.list.options = names
+                self.list.value = chosen if chosen in names else None
+        finally:
+            self._quiet = False
+        self.warm_button.disabled = self.unload_button.disabled = catalogue.model is None
+        self.table.value = html_of(catalogue.table())
+        self.card.value = html_of(catalogue.model)
+        self.said.value = text(catalogue.said) if catalogue.said else ""

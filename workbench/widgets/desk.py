@@ -1,0 +1,276 @@
+"""The view of :func:`workbench.app`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import (
+    HTML,
+    Accordion,
+    BoundedIntText,
+    Dropdown,
+    IntSlider,
+    Layout,
+    Text,
+    Textarea,
+    VBox,
+)
+
+from workbench.preprocessing import presets
+from workbench.units import count
+from workbench.widgets.dial import Dials
+from workbench.widgets.drop import DropZone
+from workbench.widgets.knob import Knobs
+from workbench.widgets.panel import Panel, button, html_of, row, show, text
+from workbench.widgets.snippet import Snippet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.inference.results import Failure, Result
+    from workbench.preprocessing.pipeline import Pipeline
+    from workbench.widgets.sitting import Sitting
+
+_OWN = "the model's own"
+_NOTHING = text("Nothing yet.")
+_MARKS = {"cold": "○", "loading": "◐", "warm": "●", "missing": "✗"}
+
+
+class App(Panel):
+    """The whole workbench in one cell. Made by :func:`workbench.app`.
+
+    Everything it found is in Python and outlives the view: :attr:`results`,
+    :meth:`to_frame`, :meth:`code`.
+    """
+
+    title = "workbench app"
+
+    def __init__(self, sitting: Sitting) -> None:
+        super().__init__(sitting)
+        self.sitting = sitting
+        self._quiet = False  # while controls are painted, they are not being moved
+        self.zone = DropZone(sitting.take, sitting.fail)
+        self._make_place()
+        self._make_controls()
+        self.form = NewcomerForm(sitting)
+        self.result, self.trace = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.history, self.all, self.about = HTML(), HTML(), HTML()
+        self.dials = Dials(sitting.turn)
+        self._base: Pipeline | None = None
+        self.more = Accordion(
+            (self.dials, self.history, self.all, self.about),
+            titles=("Preprocessing steps", "Times of this sitting", "All results", "The model"),
+        )
+        self._make_endings()
+        self.children = (
+            self.zone,
+            self.place,
+            self.controls,
+            self.status,
+            self.error_line,
+            self.form,
+            row(self.result, self.trace),
+            self.endings,
+            self.said,
+            self.snippet,
+            self.more,
+        )
+        self.begin()
+        sitting.look()
+
+    # ── what it found ─────────────────────────────────────────────────────────────────────────
+
+    @property
+    def results(self) -> list[Result | Failure]:
+        """All answers of this sitting, oldest first."""
+        return self.sitting.results
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row an answer: source, model, label, probability, flagged, note, *_ms …"""
+        return self.sitting.to_frame()
+
+    def code(self) -> str:
+        """Return the sitting as a cell that reproduces it; uploads are written beside it."""
+        return self.sitting.code()
+
+    def add(self, source: Any) -> None:
+        """Take a picture from a cell, as if it had been dropped."""
+        self.sitting.add(source)
+
+    # ── layout ────────────────────────────────────────────────────────────────────────────────
+
+    def _make_place(self) -> None:
+        sitting = self.sitting
+        self.path = Text(
+            description="Path or URL",
+            placeholder="a picture, a folder of pictures, or an .onnx file",
+            style={"description_width": "initial"},
+            layout=Layout(flex="1 1 280px"),
+        )
+        self.open_button = button("Open", self._open, "Take what the field says", "folder-open")
+        self.path.on_msg(self._typed)
+        if sitting.audience:
+            self.place = HTML(text(f"Path and URL fields are off: {sitting.audience}."))
+        else:
+            self.place = row(self.path, self.open_button)
+
+    def _typed(self, _widget: Any, message: Any, _buffers: Any) -> None:
+        if isinstance(message, dict) and message.get("event") == "submit":
+            self._open()
+
+    def _open(self) -> None:
+        self.sitting.open(self.path.value)
+
+    def _make_controls(self) -> None:
+        sitting = self.sitting
+        self.picker = Dropdown(options=sitting.models(), value=sitting.model or None,
+                               description="Model", layout=Layout(width="260px"))  # fmt: skip
+        self.badge = HTML()
+        self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
+                                  "steady", "fire")  # fmt: skip
+        self.top_k = IntSlider(value=sitting.top_k, min=1, max=20, description="Top",
+                               continuous_update=False, layout=Layout(width="260px"))  # fmt: skip
+        self.preset = Dropdown(
+            options=[(_OWN, ""), *((name, name) for name in presets.NAMES)],
+            description="Preprocessing",
+            style={"description_width": "initial"},
+            layout=Layout(width="260px"),
+        )
+        self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
+                                   "refresh")  # fmt: skip
+        self.controls = row(
+            self.picker, self.badge, self.warm_button, self.top_k, self.preset, self.again_button
+        )
+        self._forward(self.picker, sitting.pick)
+        self._forward(self.top_k, lambda value: sitting.choose(top_k=value))
+        self._forward(self.preset, lambda value: sitting.choose(preset=value))
+
+    def _forward(self, control: Any, call: Any) -> None:
+        def moved(change: Any) -> None:
+            if not self._quiet:
+                call(change.new)
+
+        control.observe(moved, "value")
+
+    def _make_endings(self) -> None:
+        sitting = self.sitting
+        self.keep_button = button("Keep", sitting.keep, "Write the result as a page", "bookmark")
+        self.export_button = button("Export", sitting.export, "Write all results as CSV and as "
+                                    "a page", "download")  # fmt: skip
+        self.code_button = button("Copy as code", self._offer_code, "This sitting as a cell that "
+                                  "reproduces it", "code")  # fmt: skip
+        self.clear_button = button("Clear", self._clear, "Begin anew", "trash")
+        self.said, self.snippet = HTML(), Snippet()
+        self.endings = row(
+            self.keep_button, self.export_button, self.code_button, self.clear_button
+        )
+
+    def _offer_code(self) -> None:
+        self.sitting.attempt(
+            lambda: self.snippet.offer(self.sitting.code(), "This sitting as a cell")
+        )
+
+    def _clear(self) -> None:
+        self.snippet.value = ""
+        self.sitting.clear()
+
+    # ── painting ──────────────────────────────────────────────────────────────────────────────
+
+    def paint(self) -> None:
+        """Show the sitting as it is now."""
+        sitting = self.sitting
+        self._quiet = True
+        try:
+            names = sitting.models()
+            if tuple(self.picker.options) != names:
+                self.picker.options = names
+            if self.picker.value != sitting.model:
+                self.picker.value = sitting.model or None
+        finally:
+            self._quiet = False
+        self.badge.value = text(f"{_MARKS.get(sitting.state, '')} {sitting.state}")
+        self.warm_button.disabled = not sitting.model or sitting.state == "loading"
+        any_runs, audience = bool(sitting.runs), bool(sitting.audience)
+        self.again_button.disabled = sitting.photo is None
+        for made in (self.keep_button, self.export_button, self.code_button):
+            made.disabled = not any_runs or audience
+        self.draw_thing(self.result, sitting.shown)
+        self.draw_thing(self.trace, sitting.trace)
+        self.said.value = text(sitting.said) if sitting.said else ""
+        runs = tuple(sitting.runs)
+        self.draw(self.history, runs, lambda: html_of(sitting.history()) if runs else _NOTHING)
+        self.draw(self.all, runs, lambda: html_of(sitting.together()) if runs else _NOTHING)
+        self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
+        self._paint_dials()
+        self.form.paint()
+
+    def _paint_dials(self) -> None:
+        """Move the sliders where another recipe is begun with, and not while one is turned."""
+        base = self.sitting.base
+        if base != self._base:
+            self._base = base
+            if base is not None:
+                self.dials.set(Knobs.of(base))
+        show(self.dials, base is not None)
+
+    def __repr__(self) -> str:
+        return f"<workbench app: {count(len(self.sitting.runs), 'result')}>"
+
+
+class NewcomerForm(VBox):
+    """Asks what is missing of a model that was dropped; every field begins with a guess."""
+
+    def __init__(self, sitting: Sitting) -> None:
+        super().__init__(layout=Layout(width="100%"))
+        self.sitting = sitting
+        self._asked: object = None
+        wide = {"style": {"description_width": "110px"}, "layout": Layout(width="320px")}
+        self.card = HTML()
+        self.name = Text(description="Name", **wide)
+        self.preset = Dropdown(options=presets.NAMES, description="Preprocessing", **wide)
+        self.side = BoundedIntText(description="Input size", min=1, max=16_384, **wide)
+        self.color = Dropdown(options=("RGB", "BGR", "GRAY"), description="Colours", **wide)
+        self.activation = Dropdown(
+            options=("auto", "softmax", "sigmoid", "none"), description="Activation", **wide
+        )
+        self.labels = Textarea(
+            description="Labels",
+            placeholder="a name a line, names with commas, or a JSON list; empty for class 0, 1 …",
+            rows=4,
+            style={"description_width": "110px"},
+            layout=Layout(width="100%", max_width="640px"),
+        )
+        self.use_button = button("Use this model", self._use, "Load it as described here", "check")
+        self.dismiss_button = button("Dismiss", sitting.dismiss, "Forget it", "times")
+        self.children = (
+            self.card,
+            row(self.name, self.preset, self.side, self.color, self.activation),
+            self.labels,
+            row(self.use_button, self.dismiss_button),
+        )
+
+    def _use(self) -> None:
+        self.sitting.adopt(
+            self.name.value,
+            preset=self.preset.value,
+            side=self.side.value,
+            color_format=self.color.value,
+            activation=self.activation.value,
+            labels=self.labels.value,
+        )
+
+    def paint(self) -> None:
+        """Show the newcomer, with guesses in the fields when it is seen first."""
+        newcomer = self.sitting.newcomer
+        show(self, newcomer is not None)
+        if newcomer is None or newcomer is self._asked:
+            self._asked = newcomer
+            return
+        self._asked = newcomer
+        self.card.value = html_of(newcomer)
+        self.name.value = newcomer.id
+        self.preset.value = newcomer.preset
+        self.side.value, self.side.disabled = newcomer.side, newcomer.fixed_size
+        self.color.value = newcomer.spec.color_format
+        self.activation.value = "auto"
+        self.labels.value = "\n".join(newcomer.spec.labels or ())

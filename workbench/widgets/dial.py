@@ -1,0 +1,100 @@
+"""Sliders for the knobs of a preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import Dropdown, FloatSlider, IntSlider, Layout, VBox
+
+from workbench.preprocessing.steps import INTERPOLATIONS
+from workbench.widgets.panel import row, show
+
+if TYPE_CHECKING:
+    from workbench.widgets.knob import Knobs
+
+_CHANNELS = ("red", "green", "blue")
+
+
+class Dials(VBox):
+    """Sliders and choices for :class:`Knobs`; forwards the new position, and nothing else.
+
+    Parameters
+    ----------
+    turn : called with the knobs that were turned, by name
+    """
+
+    def __init__(self, turn: Callable[..., object]) -> None:
+        super().__init__(layout=Layout(width="100%"))
+        self._turn, self._quiet = turn, False
+        wide = {"style": {"description_width": "92px"}}
+
+        def slider(kind: Any, name: str, **options: Any) -> Any:
+            return kind(description=name, layout=Layout(width="300px"), **wide, **options)
+
+        self.side = slider(IntSlider, "Size", min=8, max=512)
+        self.crop = slider(FloatSlider, "Crop", min=0.3, max=1.0, step=0.005, readout_format=".3f")
+        self.interpolation = slider(Dropdown, "Interpolation", options=tuple(INTERPOLATIONS))
+        self.color = slider(Dropdown, "Channels", options=("RGB", "BGR"))
+        self.layout_ = slider(Dropdown, "Layout", options=("NCHW", "NHWC"))
+        self.mean = tuple(
+            slider(FloatSlider, f"Mean {c}", min=0.0, max=1.0, step=0.001, readout_format=".3f")
+            for c in _CHANNELS
+        )
+        self.std = tuple(
+            slider(FloatSlider, f"Std {c}", min=0.01, max=1.0, step=0.001, readout_format=".3f")
+            for c in _CHANNELS
+        )
+        self.children = (
+            row(self.side, self.crop, self.interpolation, self.color, self.layout_),
+            row(*self.mean),
+            row(*self.std),
+        )
+        self._forward(self.side, lambda: {"size": (self.side.value, self.side.value)})
+        self._forward(self.crop, lambda: {"crop": self.crop.value})
+        self._forward(self.interpolation, lambda: {"interpolation": self.interpolation.value})
+        self._forward(self.color, lambda: {"color_format": self.color.value})
+        self._forward(self.layout_, lambda: {"layout": self.layout_.value})
+        for control in (*self.mean, *self.std):
+            self._forward(control, self._constants)
+
+    def _constants(self) -> dict[str, Any]:
+        return {
+            name: tuple(c.value for c in controls if c.layout.display != "none")
+            for name, controls in (("mean", self.mean), ("std", self.std))
+        }
+
+    def _forward(self, control: Any, told: Callable[[], dict[str, Any]]) -> None:
+        control.observe(lambda _: None if self._quiet else self._turn(**told()), "value")
+
+    def set(self, knobs: Knobs) -> None:
+        """Move the sliders to where the knobs stand, without telling anyone."""
+        self._quiet = True
+        try:
+            _place(self.side, None if knobs.size is None else knobs.size[0])
+            _place(self.crop, knobs.crop)
+            _choose(self.interpolation, knobs.interpolation)
+            _choose(self.color, knobs.color_format if knobs.color_format != "GRAY" else None)
+            _choose(self.layout_, knobs.layout)
+            for controls, values in ((self.mean, knobs.mean), (self.std, knobs.std)):
+                for number, control in enumerate(controls):
+                    there = values is not None and number < len(values)
+                    show(control, there)
+                    if there and values is not None:
+                        _place(control, values[number])
+        finally:
+            self._quiet = False
+
+
+def _place(slider: Any, value: float | None) -> None:
+    """Put a slider at a value, widening its range; None switches it off."""
+    slider.disabled = value is None
+    if value is not None:
+        slider.min, slider.max = min(slider.min, value), max(slider.max, value)
+        slider.value = value
+
+
+def _choose(choice: Any, value: str | None) -> None:
+    choice.disabled = value is None or value not in choice.options
+    if not choice.disabled:
+        choice.value = value

@@ -1,0 +1,68 @@
+"""The drop zone: the one front-end module of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from workbench.widgets.transfer import MODEL_BYTES, Inbox, Upload
+
+if TYPE_CHECKING:
+    from workbench.errors import WorkbenchError
+
+_HERE = Path(__file__).parent
+
+
+class DropZone(anywidget.AnyWidget):
+    """Takes files by button, drag and drop, from the clipboard and from the camera.
+
+    Parameters
+    ----------
+    accept : called with each whole :class:`Upload`
+    refuse : called with the error of each file that is not taken
+    image_bytes, model_bytes : limits, held in the browser before anything is sent, and here
+    label : what stands in the zone
+
+    Nothing of a file enters the widget's state, so nothing of it is saved with a notebook.
+    """
+
+    _esm = _HERE / "drop_zone.js"
+    _css = _HERE / "drop_zone.css"
+
+    label = traitlets.Unicode("").tag(sync=True)
+    accept = traitlets.Unicode("").tag(sync=True)
+    image_limit = traitlets.Int(0).tag(sync=True)
+    model_limit = traitlets.Int(0).tag(sync=True)
+
+    def __init__(
+        self,
+        accept: Callable[[Upload], object],
+        refuse: Callable[[WorkbenchError], object],
+        *,
+        image_bytes: int | None = None,
+        model_bytes: int = MODEL_BYTES,
+        label: str = "",
+    ) -> None:
+        self.inbox = Inbox(image_bytes=image_bytes, model_bytes=model_bytes)
+        self._accept, self._refuse = accept, refuse
+        super().__init__(
+            label=label or ("Drop pictures or .onnx models here" if model_bytes else
+                            "Drop pictures here"),
+            accept="image/*,.onnx" if model_bytes else "image/*",
+            image_limit=self.inbox.image_bytes,
+            model_limit=model_bytes,
+        )  # fmt: skip
+        self.on_msg(self._received)
+
+    def _received(self, _widget: Any, message: object, buffers: Any) -> None:
+        arrival = self.inbox.receive(message, buffers or ())
+        if arrival.reply is not None:
+            self.send(dict(arrival.reply))
+        if arrival.error is not None:
+            self._refuse(arrival.error)
+        if arrival.upload is not None:
+            self._accept(arrival.upload)

@@ -1,0 +1,262 @@
+// A drop zone: files by button, drag and drop, paste and camera, sent to Python in pieces.
+// The protocol is written down in transfer.py. Names are strangers' text: textContent only.
+
+const CHUNK_BYTES = 1_000_000;
+const PATIENCE_MS = 4_000;
+const ROWS = 8;
+
+/** Three significant figures and a decimal unit, as workbench.units.size writes them. */
+export function sizeText(bytes) {
+  const rounded = bytes >= 1000 ? Number(bytes.toPrecision(3)) : bytes;
+  const units = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]];
+  const [scale, unit] = units.find(([least]) => rounded >= least) ?? [1, "B"];
+  if (scale === 1) return `${rounded} B`;
+  const value = rounded / scale;
+  return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
+}
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+function button(text, title) {
+  const node = make("button", { type: "button", class: "wb-drop-button", title }, text);
+  return node;
+}
+
+function render({ model, el }) {
+  const view = Math.random().toString(36).slice(2, 10);
+  const answers = new Map(); // id → what waits for Python's next message
+  const tidy = []; // what to undo when the view goes
+  let number = 0;
+  let line = Promise.resolve(); // files are sent one after another
+
+  // ── what is seen ────────────────────────────────────────────────────────────────────────────
+  const picker = make("input", { type: "file", multiple: "", class: "wb-drop-hidden",
+    tabindex: "-1", "aria-hidden": "true" });
+  const choose = button("Choose files", "Choose files of this computer");
+  const paste = button("Paste", "Take a picture from the clipboard");
+  const camera = button("Camera", "Take a picture with the camera");
+  const label = make("span", { class: "wb-drop-label" });
+  const hint = make("span", { class: "wb-drop-hint" });
+  const stage = make("div", { class: "wb-drop-stage", hidden: "" });
+  const list = make("ul", { class: "wb-drop-list", "aria-label": "Files" });
+  const said = make("p", { class: "wb-drop-said", role: "status", "aria-live": "polite" });
+  const zone = make("div", { class: "wb-drop-zone" }, label,
+    make("span", { class: "wb-drop-buttons" }, choose, paste, camera), hint, picker);
+  const root = make("div", { class: "wb-drop", tabindex: "0", role: "group",
+    "data-lm-suppress-shortcuts": "true" }, zone, stage, list, said);
+  el.append(root);
+
+  // what a browser allows on https and on localhost only
+  if (!navigator.clipboard?.read) {
+    paste.disabled = true;
+    paste.title = "This browser lets no page read its clipboard here: click the zone, then Ctrl+V";
+  }
+  if (!navigator.mediaDevices?.getUserMedia) {
+    camera.disabled = true;
+    camera.title = "No camera here: browsers allow it on https and on localhost only";
+  }
+
+  function labels() {
+    label.textContent = model.get("label");
+    root.setAttribute("aria-label", model.get("label"));
+    picker.setAttribute("accept", model.get("accept"));
+    const models = model.get("model_limit")
+      ? `, models up to ${sizeText(model.get("model_limit"))}` : "";
+    const missing = [paste.disabled && "reading the clipboard by button (Ctrl+V works)",
+      camera.disabled && "the camera"].filter(Boolean);
+    const not = missing.length ? ` This page may not use ${missing.join(" or ")}.` : "";
+    hint.textContent =
+      `Pictures up to ${sizeText(model.get("image_limit"))}${models}. ` +
+      `Several at once are fine; Ctrl+V or ⌘V pastes.${not}`;
+  }
+  labels();
+  for (const name of ["label", "accept", "image_limit", "model_limit"]) {
+    model.on(`change:${name}`, labels);
+    tidy.push(() => model.off(`change:${name}`, labels));
+  }
+
+  function say(text) {
+    said.textContent = text;
+  }
+
+  function row(name, text) {
+    const what = make("span", { class: "wb-drop-name" });
+    const state = make("span", { class: "wb-drop-state" });
+    what.textContent = name;
+    const node = make("li", {}, what, state);
+    list.append(node);
+    while (list.children.length > ROWS) list.firstChild.remove();
+    const tell = (words, kind = "") => {
+      state.textContent = words;
+      node.className = kind;
+    };
+    tell(text);
+    return { tell, done: () => { tell("sent", "wb-drop-done"); } };
+  }
+
+  // ── sending ─────────────────────────────────────────────────────────────────────────────────
+  function heard(message) {
+    const waiting = answers.get(message?.id);
+    if (!waiting) return; // another view's
+    answers.delete(message.id);
+    waiting(message);
+  }
+  model.on("msg:custom", heard);
+  tidy.push(() => model.off("msg:custom", heard));
+
+  /** Send a message, and wait for Python's answer to it. */
+  async function ask(message, buffers, slow) {
+    const timer = setTimeout(slow, PATIENCE_MS);
+    try {
+      return await new Promise((resolve, reject) => {
+        answers.set(message.id, resolve);
+        try {
+          model.send(message, undefined, buffers);
+        } catch (error) {
+          reject(error);
+        }
+      });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async function transfer(file, name, via, shown) {
+    const id = `${view}-${++number}`;
+    const slow = () => shown.tell("waiting: the kernel is busy or not connected");
+    try {
+      let answer = await ask({ kind: "begin", id, name, size: file.size, via }, [], slow);
+      while (answer.kind === "more") {
+        const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
+        shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
+        answer = await ask({ kind: "chunk", id, offset: answer.offset }, [part], slow);
+      }
+      if (answer.kind === "done") shown.done();
+      else shown.tell(answer.message, "wb-drop-failed");
+    } catch (error) {
+      answers.delete(id);
+      model.send({ kind: "abort", id });
+      shown.tell(`could not be read (${error.name}); is it a folder?`, "wb-drop-failed");
+    }
+  }
+
+  function take(files, via) {
+    say("");
+    for (const file of files) {
+      const name = file.name || (via === "camera" ? "camera.jpg" : "pasted.png");
+      const isModel = /\.onnx$/i.test(name);
+      const limit = isModel ? model.get("model_limit") : model.get("image_limit");
+      if (file.size > limit) {
+        const what = isModel && !limit ? "no models are taken here"
+          : `it has ${sizeText(file.size)}; the limit is ${sizeText(limit)}`;
+        row(name, "").tell(`not sent: ${what}`, "wb-drop-failed");
+        model.send({ kind: "refused", name, size: file.size });
+        continue;
+      }
+      const shown = row(name, "waits");
+      line = line.then(() => transfer(file, name, via, shown));
+    }
+  }
+
+  // ── button, drag and drop, clipboard ────────────────────────────────────────────────────────
+  choose.addEventListener("click", () => picker.click());
+  picker.addEventListener("change", () => {
+    take([...picker.files], "file");
+    picker.value = ""; // the same file may be chosen again
+  });
+
+  let depth = 0; // enter and leave come for every child
+  const over = (on) => zone.classList.toggle("wb-drop-over", on);
+  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+    root.addEventListener(kind, (event) => {
+      event.preventDefault();
+      event.stopPropagation(); // the notebook has its own ideas about what is dropped
+      if (kind === "dragenter") over(++depth > 0);
+      if (kind === "dragleave") over(--depth > 0);
+      if (kind === "dragover") event.dataTransfer.dropEffect = "copy";
+      if (kind !== "drop") return;
+      over((depth = 0) > 0);
+      const files = [...(event.dataTransfer?.files ?? [])];
+      if (files.length) take(files, "drop");
+      else say("That is no file: save the picture first, and drop the file.");
+    });
+  }
+
+  root.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    event.preventDefault();
+    event.stopPropagation();
+    if (files.length) take(files, "paste");
+    else say("There is no picture on the clipboard.");
+  });
+
+  paste.addEventListener("click", async () => {
+    try {
+      const found = [];
+      for (const item of await navigator.clipboard.read()) {
+        const type = item.types.find((name) => name.startsWith("image/"));
+        if (!type) continue;
+        const blob = await item.getType(type);
+        found.push(new File([blob], `pasted.${type.slice(6).split("+")[0]}`, { type }));
+      }
+      if (found.length) take(found, "paste");
+      else say("There is no picture on the clipboard.");
+    } catch (error) {
+      say(`The clipboard may not be read here (${error.name}). Click the zone and press Ctrl+V.`);
+    }
+    root.focus();
+  });
+
+  // ── camera ──────────────────────────────────────────────────────────────────────────────────
+  let stream = null;
+  function closeCamera() {
+    stream?.getTracks().forEach((track) => track.stop());
+    stream = null;
+    stage.replaceChildren();
+    stage.hidden = true;
+  }
+  tidy.push(closeCamera);
+  camera.addEventListener("click", async () => {
+    if (stream) return closeCamera();
+    say("");
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: true });
+    } catch (error) {
+      say(`The camera cannot be used here (${error.name}).`);
+      return undefined;
+    }
+    const video = make("video", { autoplay: "", playsinline: "", "aria-label": "Camera" });
+    video.muted = true;
+    video.srcObject = stream;
+    const shoot = button("Take picture", "Send what the camera sees now");
+    const close = button("Close camera", "Switch the camera off");
+    shoot.addEventListener("click", () => {
+      const canvas = make("canvas");
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+      if (!canvas.width) return say("The camera has not shown a picture yet.");
+      canvas.getContext("2d").drawImage(video, 0, 0);
+      canvas.toBlob((blob) => {
+        take([new File([blob], "camera.jpg", { type: "image/jpeg" })], "camera");
+      }, "image/jpeg", 0.92);
+      return undefined;
+    });
+    close.addEventListener("click", () => {
+      closeCamera();
+      camera.focus();
+    });
+    stage.append(video, make("span", { class: "wb-drop-buttons" }, shoot, close));
+    stage.hidden = false;
+    shoot.focus();
+    return undefined;
+  });
+
+  return () => tidy.forEach((undo) => undo());
+}
+
+export default { render };

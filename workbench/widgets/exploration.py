@@ -1,0 +1,152 @@
+"""What the preprocessing explorer does: turn a recipe, see the strip and the answer change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from workbench.cards import Bar, Bars, Card, Notes, Table
+from workbench.errors import ConfigError
+from workbench.inference.results import Failure, Result
+from workbench.inference.runner import Runner
+from workbench.models.model import Model
+from workbench.units import share
+from workbench.widgets.activity import Activity
+from workbench.widgets.knob import Knobs, turned
+from workbench.widgets.script import pipeline_code
+from workbench.widgets.sheet import Sheet
+from workbench.widgets.trial import Photo, answer
+
+if TYPE_CHECKING:
+    from workbench.preprocessing.images import ImageSource
+    from workbench.preprocessing.pipeline import Pipeline, Trace
+    from workbench.widgets.transfer import Upload
+    from workbench.widgets.worker import Job
+
+
+class Exploration(Activity):
+    """One model, one picture, and a recipe that can be turned.
+
+    Parameters
+    ----------
+    model : whose own recipe it begins with
+    image : anything that stands for one picture
+    top_k : classes in an answer
+
+    Attributes
+    ----------
+    own : the model's own preprocessing
+    pipeline : what the knobs say now
+    trace : every step of ``pipeline`` on the picture; None before the first
+    outcome, own_outcome : what the model says to it, and to its own recipe's picture
+    """
+
+    def __init__(self, model: Model, image: ImageSource, *, top_k: int = 5) -> None:
+        super().__init__()
+        if not isinstance(model, Model):
+            raise ConfigError("model", model, "a Model: hub.load('cifar10')")
+        self.model, self.top_k = model, top_k
+        self.runner = Runner(model.hub)
+        self.photo = Photo.of(image)
+        self.own: Pipeline = model.preprocessing
+        self.pipeline = self.own
+        self.trace: Trace | None = None
+        self.outcome: Result | Failure | None = None
+        self.own_outcome: Result | Failure | None = None
+        self.look()
+
+    @property
+    def knobs(self) -> Knobs:
+        """Where the knobs stand."""
+        return Knobs.of(self.pipeline)
+
+    def turn(self, **knobs: Any) -> None:
+        """Turn some knobs (see :class:`Knobs`); the others stay."""
+        self.attempt(lambda: self.use(turned(self.own, dataclasses.replace(self.knobs, **knobs))))
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Look through another pipeline."""
+        self.pipeline = pipeline
+        self.look()
+
+    def reset(self) -> None:
+        """Go back to the model's own recipe."""
+        self.attempt(lambda: self.use(self.own))
+
+    def take(self, upload: Upload) -> None:
+        """Look at another picture."""
+        self.photo, self.own_outcome = Photo.of(upload), None
+        self.attempt(self.look, upload.name)
+
+    def look(self) -> None:
+        """Trace and ask, in the worker; an earlier look that is not done yet is given up."""
+        photo, pipeline, before = self.photo, self.pipeline, self.own_outcome
+
+        def work(job: Job) -> tuple[Trace, Result | Failure, Result | Failure]:
+            def ask(steps: Pipeline) -> Result | Failure:
+                return answer(self.runner, photo, self.model, pipeline=steps, top_k=self.top_k,
+                              stop=job.stop)  # fmt: skip
+
+            own = before or ask(self.own)
+            seen = pipeline.trace(photo.source, where=photo.name)
+            return seen, own if pipeline == self.own else ask(pipeline), own
+
+        self.worker.submit(f"{photo.name}: {self.model.id}", work, done=self._seen, key="look")
+
+    def _seen(self, found: tuple[Trace, Result | Failure, Result | Failure]) -> None:
+        self.trace, self.outcome, self.own_outcome = found
+        if isinstance(self.outcome, Failure):
+            self.problems.add(self.outcome.error, "What the model says to this")
+        self.changed()
+
+    # ── what there is to see and to copy ──────────────────────────────────────────────────────
+
+    @property
+    def delta(self) -> tuple[tuple[str, object, object], ...]:
+        """What differs from the model's own recipe: (parameter, own, here)."""
+        return self.own.difference(self.pipeline)
+
+    def difference(self) -> Sheet:
+        """Return the delta against the model's own recipe, and what it does to the answer."""
+        rows = tuple((name, _told(mine), _told(here)) for name, mine, here in self.delta)
+        blocks: list[Any] = []
+        if rows:
+            blocks.append(Table(("parameter", "the model's own", "here"), rows, "What differs"))
+        else:
+            blocks.append(Notes(("This is the model's own recipe.",)))
+        said, before = self.outcome, self.own_outcome
+        if rows and isinstance(said, Result) and isinstance(before, Result):
+            classes = {p.index: p.label for p in (*before.top, *said.top)}
+            bars = []
+            for index, label in classes.items():
+                for name, told in (("own", before), ("here", said)):
+                    value = float("nan") if told.probabilities is None else float(
+                        told.probabilities[index])  # fmt: skip
+                    bars.append(Bar(f"{label}, {name}", value, share(value)))
+            blocks.append(Bars(tuple(bars), "What it does to the answer"))
+        return Sheet(Card(f"recipe for {self.model.id}", tuple(blocks)))
+
+    def code(self) -> str:
+        """Return the recipe as Python."""
+        return (
+            "import workbench as wb\n\n"
+            f"pipeline = {pipeline_code(self.pipeline)}\n"
+            f"wb.Runner().classify_tensor(pipeline({_place(self.photo)}), model={self.model.id!r})"
+        )
+
+    def json(self) -> str:
+        """Return the recipe as the field of a metadata file."""
+        return json.dumps({"preprocessing": self.pipeline.recipe()}, indent=2)
+
+
+def _told(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(_told(item) for item in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _place(photo: Photo) -> str:
+    return repr(photo.source if isinstance(photo.source, str) else photo.name)

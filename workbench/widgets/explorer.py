@@ -1,0 +1,76 @@
+"""The view of :func:`workbench.widgets.preprocessing_explorer`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import HTML, Layout
+
+from workbench.widgets.dial import Dials
+from workbench.widgets.drop import DropZone
+from workbench.widgets.panel import Panel, button, html_of, row
+from workbench.widgets.snippet import Snippet
+
+if TYPE_CHECKING:
+    from workbench.preprocessing.pipeline import Pipeline
+    from workbench.widgets.exploration import Exploration
+    from workbench.widgets.sheet import Sheet
+
+
+class Explorer(Panel):
+    """Sliders, the strip of pictures, what the model says, and the delta to its own recipe."""
+
+    title = "workbench preprocessing explorer"
+
+    def __init__(self, exploration: Exploration) -> None:
+        super().__init__(exploration)
+        self.exploration = exploration
+        self.dials = Dials(exploration.turn)
+        self.delta, self.said = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.strip, self.snippet = HTML(), Snippet()
+        self.reset_button = button("Reset", exploration.reset, "The model's own recipe", "undo")
+        self.code_button = button("Copy as code", self._code, "The recipe as Python", "code")
+        self.json_button = button("Copy as JSON", self._json, "For a metadata file", "file")
+        self.zone = DropZone(
+            exploration.take, exploration.fail, model_bytes=0, label="Drop another picture here"
+        )
+        self.children = (
+            self.dials,
+            row(self.reset_button, self.code_button, self.json_button),
+            self.snippet,
+            self.status,
+            self.error_line,
+            self.strip,
+            row(self.said, self.delta),
+            self.zone,
+        )
+        self.begin()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What the sliders say now."""
+        return self.exploration.pipeline
+
+    def turn(self, **knobs: Any) -> None:
+        """Turn knobs from a cell, as a slider does."""
+        self.exploration.turn(**knobs)
+
+    def difference(self) -> Sheet:
+        """Return the delta against the model's own recipe, and what it does to the answer."""
+        return self.exploration.difference()
+
+    def _code(self) -> None:
+        self.snippet.offer(self.exploration.code(), "The recipe as Python")
+
+    def _json(self) -> None:
+        self.snippet.offer(self.exploration.json(), "The recipe for a metadata file")
+
+    def paint(self) -> None:
+        """Show what was found; the sliders are moved only where a reset moved the knobs."""
+        exploration = self.exploration
+        self.draw_thing(self.strip, exploration.trace)
+        self.draw_thing(self.said, exploration.outcome)
+        self.delta.value = html_of(exploration.difference())
+        if not exploration.delta:
+            self.dials.set(exploration.knobs)
+        self.reset_button.disabled = not exploration.delta

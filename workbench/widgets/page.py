@@ -1,0 +1,89 @@
+"""Files that a widget writes: whole or not at all, with names that are safe."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from workbench.cards import plain
+from workbench.errors import MissingFileError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.cards import Displayable
+
+#: A cell that begins like this is a formula to a spreadsheet (OWASP, "CSV Injection").
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_STYLE = (
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:960px;margin:24px auto;padding:0 16px}"
+)
+
+
+def write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, making its folder.
+
+    Raises
+    ------
+    MissingFileError : it cannot be written, and why
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as sink:
+                sink.write(content)
+            Path(part).chmod(0o644)  # a temporary file is its owner's alone; this one is shown
+            return Path(part).replace(path)  # on the same disk, so that the move is atomic
+        finally:
+            Path(part).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingFileError(str(path), "file", f"cannot be written: {reason}") from error
+
+
+def safe_name(name: str, mark: str = "") -> str:
+    """Return a file name made of what every system takes, with ``mark`` before its ending.
+
+    >>> safe_name("<img src=x>.jpg"), safe_name("katze 猫.png", "1a2b")
+    ('img-src-x.jpg', 'katze-1a2b.png')
+    """
+    pure = PurePath(name)
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", pure.stem).strip("-")[:60] or "picture"
+    ending = re.sub(r"[^A-Za-z0-9]", "", pure.suffix)[:8].lower()
+    return "-".join(filter(None, (stem, mark))) + (f".{ending}" if ending else "")
+
+
+def page(title: str, things: Iterable[Displayable]) -> bytes:
+    """Return a page that opens anywhere: no script, nothing that is loaded from elsewhere."""
+    body = "<hr>".join(thing._repr_html_() for thing in things)
+    head = escape(plain(title), quote=True)
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{head}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
+        f"<body><h1>{head}</h1>{body}</body></html>"
+    ).encode()
+
+
+def safe_cell(value: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula; numbers stay numbers.
+
+    >>> safe_cell("=1+1"), safe_cell("cat"), safe_cell(-1.5)
+    ("'=1+1", 'cat', -1.5)
+    """
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if value.startswith(_FORMULA) or text.startswith(_FORMULA) else text
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    """Return a frame as CSV in UTF-8, its texts safe for spreadsheets."""
+    safe = frame.rename(columns=lambda name: safe_cell(str(name))).map(safe_cell)
+    return safe.to_csv(index=False).encode()

@@ -1,0 +1,165 @@
+"""The frame of every view: an error line, progress, a Stop button, and painting from any thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox, Widget
+
+from workbench.cards import Card, Notes, as_html
+from workbench.widgets.problem import Problem
+
+if TYPE_CHECKING:
+    from workbench.widgets.activity import Activity
+
+#: A row whose parts go beneath each other where the window is narrow.
+WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+
+
+class Panel(VBox):
+    """A view of an :class:`Activity`: lays out, forwards and paints.
+
+    Attributes
+    ----------
+    activity : the behaviour
+    error_line, stop_button : what every panel has
+    """
+
+    #: what this is, and what to do where nothing answers
+    title = "workbench widget"
+
+    def __init__(self, activity: Activity) -> None:
+        super().__init__(layout=Layout(width="100%", overflow="hidden"))
+        self.activity = activity
+        self._painting = threading.RLock()
+        self._drawn: dict[int, object] = {}
+        self.error_line = HTML()
+        self._doing = HTML()
+        self._bar = IntProgress(min=0, max=1, layout=Layout(width="120px"))
+        self.stop_button = button("Stop", activity.stop, "Stop what runs, and what waits", "stop")
+        self.status = row(self._bar, self._doing, self.stop_button)
+
+    def begin(self) -> None:
+        """Paint, now and from now on: called once all parts are there."""
+        self.activity.listen(self.repaint)
+        self.repaint()
+
+    @property
+    def errors(self) -> list[Exception]:
+        """What went wrong, oldest first; also what is no longer shown."""
+        return list(self.activity.problems.kept)
+
+    def check(self) -> None:
+        """Raise the last error that was kept, if there is one."""
+        self.activity.problems.check()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing runs and all is painted; return whether that came in time."""
+        return self.activity.wait(timeout_s)
+
+    def paint(self) -> None:
+        """Show what the activity knows; called from any thread, one at a time."""
+
+    def repaint(self) -> None:
+        """Show everything as it is now; an error of the painting itself is shown and kept."""
+        with self._painting:
+            try:
+                self._paint_status()
+                self.paint()
+            except Exception as error:  # noqa: BLE001  (the worker's thread must go on)
+                self.activity.problems.kept.append(error)
+                self.error_line.value = as_html(Problem(error, "Painting").card())
+
+    def draw(self, place: HTML, stamp: object, make: Callable[[], str]) -> None:
+        """Draw into a place, unless what is there was drawn for the same stamp.
+
+        Pictures are encoded once for each answer, and not at every move of a slider.
+        """
+        key = id(place)
+        if key not in self._drawn or not _same(self._drawn[key], stamp):
+            self._drawn[key] = stamp
+            place.value = make()
+
+    def draw_thing(self, place: HTML, thing: Any) -> None:
+        """Draw how something shows itself."""
+        self.draw(place, thing, lambda: html_of(thing))
+
+    def _paint_status(self) -> None:
+        worker = self.activity.worker
+        running, total, done = worker.running, worker.total, worker.finished
+        self.stop_button.disabled = running is None
+        if running is None:
+            self._doing.value = ""
+        else:
+            many = f" ({done + 1} of {total})" if total > 1 else ""
+            self._doing.value = text(f"{running.what} …{many}")
+        self._bar.max, self._bar.value = max(total, 1), done if running else 0
+        show(self.status, running is not None)
+        self.error_line.value = self.activity.problems.html()
+
+    def close(self) -> None:
+        """Stop the work and close every part."""
+        self.activity.close()
+        for part in list(parts(self)):
+            for name in ("layout", "style"):
+                if isinstance(worn := getattr(part, name, None), Widget):
+                    worn.close()
+            if part is not self:
+                part.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """Return the live view, and a sentence for where there is no kernel behind it."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
+        note = "This part is live: run the cell to use it. What it found stays in Python."
+        bundle["text/html"] = as_html(Card(self.title, (Notes((note,)),)))
+        bundle["text/plain"] = repr(self)
+        return bundle
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
+    return one is other
+
+
+def parts(widget: Widget) -> Iterable[Widget]:
+    """Yield a widget and everything in it, the inner parts first."""
+    for child in getattr(widget, "children", ()):
+        yield from parts(child)
+    yield widget
+
+
+def row(*children: Widget) -> HBox:
+    """Return a row that wraps."""
+    return HBox(children, layout=Layout(**WRAP))
+
+
+def button(name: str, call: Callable[[], object], tooltip: str = "", icon: str = "") -> Button:
+    """Return a button that forwards its click."""
+    made = Button(description=name, tooltip=tooltip, icon=icon, layout=Layout(width="auto"))
+    made.on_click(lambda _: call())
+    return made
+
+
+def show(widget: Widget, visible: bool) -> None:
+    """Show a part, or take it out of the layout."""
+    widget.layout.display = None if visible else "none"
+
+
+def text(line: str) -> str:
+    """Return a plain line as HTML, escaped where all text is escaped."""
+    return as_html(Card("", (Notes((line,)),))).replace(
+        "<p style='margin:4px 0'><strong></strong></p>", ""
+    )
+
+
+def html_of(thing: Any) -> str:
+    """Return how something shows itself; what has no display of its own shows its repr."""
+    draw = getattr(thing, "_repr_html_", None)
+    return str(draw()) if callable(draw) else text(repr(thing)) if thing is not None else ""

@@ -1,0 +1,93 @@
+"""Errors of callbacks: shown with their code and hint, kept, never swallowed."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workbench.cards import Card, Facts, Notes, as_html
+from workbench.errors import CancelledError, WorkbenchError, abridge
+
+#: Errors that are kept, and those that are shown at once.
+_KEPT, _SHOWN = 100, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error, and what it is about."""
+
+    error: Exception
+    about: str = ""
+
+    @property
+    def code(self) -> str:
+        """The stable code; ``internal`` for what is no error of this package."""
+        return self.error.code if isinstance(self.error, WorkbenchError) else "internal"
+
+    def card(self) -> Card:
+        """Return what is shown: the sentence first, then the code and the hint."""
+        if isinstance(self.error, CancelledError):
+            return Card(self.about or "Stopped", (Notes((str(self.error),)),))
+        if isinstance(self.error, WorkbenchError):
+            sentence, hint = self.error.message, self.error.hint
+        else:
+            sentence = f"{type(self.error).__name__}: {abridge(str(self.error), 300)[1:-1]}"
+            hint = "This is a fault of the workbench, not of what you gave it."
+        rows = (("code", self.code), *((("hint", hint),) if hint else ()))
+        return Card(
+            f"{self.about}: not done" if self.about else "Not done",
+            (Notes((sentence,), urgent=True), Facts(rows)),
+        )
+
+
+class Problems:
+    """What went wrong in a widget.
+
+    Attributes
+    ----------
+    kept : the last errors, oldest first, also when they are no longer shown
+    """
+
+    def __init__(self) -> None:
+        self.kept: deque[Exception] = deque(maxlen=_KEPT)
+        self._shown: deque[Problem] = deque(maxlen=_SHOWN)
+        self._lock = threading.Lock()  # the worker adds while the view reads
+
+    @property
+    def shown(self) -> tuple[Problem, ...]:
+        """What is shown now."""
+        with self._lock:
+            return tuple(self._shown)
+
+    def add(self, error: Exception, about: str = "") -> None:
+        """Keep an error and show it."""
+        with self._lock:
+            self.kept.append(error)
+            self._shown.append(Problem(error, about))
+
+    def clear(self) -> None:
+        """Show nothing any more; what is kept stays."""
+        with self._lock:
+            self._shown.clear()
+
+    def check(self) -> None:
+        """Raise the last error that was kept, if there is one."""
+        if self.kept:
+            raise self.kept[-1]
+
+    def html(self) -> str:
+        """Return what is shown as HTML; empty where all is well."""
+        cards = "".join(as_html(problem.card()) for problem in self.shown)
+        return f"<div role='alert'>{cards}</div>" if cards else ""
+
+
+def attempt(problems: Problems, call: Callable[[], object], about: str = "") -> bool:
+    """Call something for a widget: an error is shown and kept. Return whether all went well."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001  (a callback's error has nobody else to go to)
+        problems.add(error, about)
+        return False
+    return True

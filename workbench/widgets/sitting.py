@@ -1,0 +1,457 @@
+"""What a person does in one sitting with :func:`workbench.app`, with no widget in sight."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.cards import Bar, Bars, Card, Notes, Table
+from workbench.errors import BadRequestError, ConfigError, SwitchedOffError, require_count
+from workbench.inference.results import Failure, Result, Results
+from workbench.inference.runner import Runner
+from workbench.inference.source import folder_of, listed
+from workbench.models.hub import ModelHub, default_hub
+from workbench.preprocessing import presets
+from workbench.settings import audience
+from workbench.units import count, seconds, share
+from workbench.widgets.activity import Activity
+from workbench.widgets.knob import Knobs, turned
+from workbench.widgets.newcomer import Newcomer
+from workbench.widgets.page import csv, page, safe_name, write
+from workbench.widgets.script import Script
+from workbench.widgets.sheet import Sheet
+from workbench.widgets.transfer import Upload, is_model
+from workbench.widgets.trial import Photo, answer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.models.model import Model
+    from workbench.preprocessing.images import ImageSource
+    from workbench.preprocessing.pipeline import Pipeline, Trace
+    from workbench.widgets.worker import Job
+
+#: Runs that the history shows; the frame has all.
+SHOWN = 20
+#: Pictures of one folder that are taken.
+MOST_OF_A_FOLDER = 100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One answer of a sitting, and all that is needed to get it again."""
+
+    photo: Photo
+    model: str
+    top_k: int
+    pipeline: Pipeline | None
+    outcome: Result | Failure
+
+
+class Sitting(Activity):
+    """Pictures in, answers out, and everything that was chosen meanwhile.
+
+    Parameters
+    ----------
+    hub : where models come from; None for the process's hub
+    model : the one to begin with; None for the first of the hub
+    top_k : classes in an answer
+    folder : where files go that a person asks for (kept pages, exports, uploaded pictures)
+
+    Attributes
+    ----------
+    runs : what was answered, oldest first
+    trace : every preprocessing step of the last picture
+    newcomer : a model that was dropped and is not described yet
+    said : the line to say after something was done; empty if nothing was
+    audience : who else may sit before the browser; where it is not empty, nothing is read from
+        or written to this machine's disk by name
+    """
+
+    def __init__(
+        self,
+        hub: ModelHub | None = None,
+        *,
+        model: str | None = None,
+        top_k: int = 5,
+        folder: str | Path = "workbench_sitting",
+    ) -> None:
+        super().__init__()
+        require_count("top_k", top_k)
+        self.hub = default_hub() if hub is None else hub
+        self.runner = Runner(self.hub)
+        known = self.hub.ids()
+        if model is not None and model not in known:
+            self.hub.handle(model)  # raises UnknownModelError, or knows it by its path
+        self.model = model or ("cifar10" if "cifar10" in known else (known or ("",))[0])
+        self.top_k = top_k
+        self.preset: str | None = None
+        self.pipeline: Pipeline | None = None
+        self.folder = Path(folder)
+        self.audience = audience()
+        self.runs: list[Run] = []
+        self.trace: Trace | None = None
+        self.photo: Photo | None = None
+        self.newcomer: Newcomer | None = None
+        self.said = ""
+        self._loading = ""
+        self._script = Script(self.hub)
+        self._models: dict[str, Model] = {}
+        self._temporary = Path(tempfile.mkdtemp(prefix="workbench-"))
+
+    def attempt(self, call: Callable[[], object], about: str = "") -> bool:
+        """Do what a person asked for; what was said of earlier things leaves the screen."""
+        self.said = ""
+        return super().attempt(call, about)
+
+    # ── what a person does ────────────────────────────────────────────────────────────────────
+
+    def take(self, upload: Upload) -> None:
+        """Take a file from the browser: a picture is classified, a model is looked at."""
+        if upload.is_model:
+            path = self._temporary / safe_name(upload.name, upload.sha256[:8])
+            self.attempt(lambda: self._look(write(path, upload.content), upload.name), upload.name)
+        else:
+            self.attempt(lambda: self._classify(Photo.of(upload)), upload.name)
+
+    def open(self, text: str) -> None:
+        """Take what was typed: the path of a picture, of a folder of them, or of a model."""
+        self.attempt(lambda: self._open(text.strip()), text.strip())
+
+    def add(self, source: ImageSource) -> None:
+        """Take a picture from a cell: anything that stands for one."""
+        self.attempt(lambda: self._classify(Photo.of(source)))
+
+    def pick(self, model: str) -> None:
+        """Choose a model; the last picture is asked again."""
+        self.attempt(lambda: self._pick(model), model)
+
+    def choose(
+        self,
+        *,
+        top_k: int | None = None,
+        preset: str | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> None:
+        """Choose how many classes are shown, or another preprocessing ("" for the model's own)."""
+        self.attempt(lambda: self._choose(top_k, preset, pipeline))
+
+    def again(self) -> None:
+        """Ask about the last picture once more, with what is chosen now."""
+        self.attempt(self._again)
+
+    def turn(self, **knobs: Any) -> None:
+        """Turn parameters of the preprocessing (see :class:`Knobs`); the others stay."""
+
+        def act() -> None:
+            if (base := self.base) is not None:
+                now = Knobs.of(self.pipeline or base)
+                self._choose(None, None, turned(base, replace(now, **knobs)))
+
+        self.attempt(act)
+
+    def look(self) -> None:
+        """Read what the chosen model is, without loading it."""
+        name = self.model
+        if name and name not in self._models:
+            self.worker.submit(f"{name}: looking", lambda _: self._handle(name), key="look")
+
+    def warm_up(self) -> None:
+        """Load the chosen model and run it until its times settle."""
+        self.attempt(lambda: self._warm_up(self.model), self.model)
+
+    def adopt(self, model_id: str = "", **answers: Any) -> None:
+        """Use the newcomer, described by the answers of :meth:`Newcomer.metadata`."""
+        self.attempt(lambda: self._adopt(model_id, answers), model_id)
+
+    def dismiss(self) -> None:
+        """Forget the newcomer."""
+        self.newcomer = None
+        self.changed()
+
+    def clear(self) -> None:
+        """Begin anew: results, pictures and errors go; the models stay."""
+        self.stop()
+        self.runs, self.trace, self.photo = [], None, None
+        self.newcomer, self.said = None, ""
+        self.problems.clear()
+        self.changed()
+
+    def keep(self) -> None:
+        """Write the last result as a page that opens anywhere."""
+        self.attempt(self._keep)
+
+    def export(self) -> None:
+        """Write all results as CSV and as a page."""
+        self.attempt(self._export)
+
+    # ── what there is to see ──────────────────────────────────────────────────────────────────
+
+    @property
+    def results(self) -> list[Result | Failure]:
+        """All answers, oldest first."""
+        return [run.outcome for run in self.runs]
+
+    @property
+    def shown(self) -> Result | Failure | None:
+        """The last answer."""
+        return self.runs[-1].outcome if self.runs else None
+
+    def together(self) -> Results:
+        """Return all answers as one value with a grid and a frame."""
+        spent = sum(r.timings.total_s for r in self.results if isinstance(r, Result))
+        names = ", ".join(dict.fromkeys(run.model for run in self.runs)) or self.model
+        return Results(self.results, model=names, wall_s=spent)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row an answer: source, model, label, probability, flagged, note, *_ms …"""
+        return self.together().to_frame()
+
+    def code(self) -> str:
+        """Return the sitting as a cell that reproduces it.
+
+        Uploaded pictures and dropped models are written below ``folder`` first, each under a
+        name with its checksum, so that the cell finds them.
+        """
+        self._private("Writing files")
+        return self._script.cell(self.runs, self.folder)
+
+    @property
+    def state(self) -> str:
+        """``cold``, ``loading`` or ``warm``: the chosen model's."""
+        return self.state_of(self.model)
+
+    def state_of(self, name: str) -> str:
+        """Return ``cold``, ``loading``, ``warm`` or ``missing``; reads no file."""
+        if self._loading == name:
+            return "loading"
+        known = self._models.get(name)
+        state = "cold" if known is None else self.hub.state_of(known)
+        return "warm" if state == "live" else state
+
+    @property
+    def described(self) -> Model | None:
+        """The chosen model, once it has been looked at."""
+        return self._models.get(self.model)
+
+    @property
+    def base(self) -> Pipeline | None:
+        """The preprocessing that parameters are turned from: the model's own, or the preset.
+
+        None where the model has not been looked at, or takes no picture.
+        """
+        model = self.described
+        if model is None or model.spec.image is None:
+            return None
+        return self._wanted(model, self.preset) or model.preprocessing
+
+    def models(self) -> tuple[str, ...]:
+        """Return the models to choose from."""
+        ids = self.hub.ids()
+        return ids if self.model in ids or not self.model else (self.model, *ids)
+
+    def history(self) -> Sheet:
+        """Return the times of this sitting."""
+        recent = list(enumerate(self.runs, 1))[-SHOWN:]
+        rows, bars = [], []
+        done = [r.outcome.timings.total_s for _, r in recent if isinstance(r.outcome, Result)]
+        longest = max(done, default=0.0)
+        for number, run in recent:
+            what = run.outcome
+            head = (str(number), run.photo.name, run.model)
+            if isinstance(what, Failure):
+                rows.append((*head, what.code, "–", "–", "–"))
+                continue
+            total_s = what.timings.total_s
+            rows.append((*head, what.label, share(what.probability),
+                         seconds(what.timings["inference"]), seconds(total_s)))  # fmt: skip
+            bars.append(Bar(f"{number} {run.model}", total_s / (longest or 1), seconds(total_s)))
+        columns = ("run", "input", "model", "label", "probability", "inference", "in all")
+        numeric = ("probability", "inference", "in all")
+        left_out = len(self.runs) - len(recent)
+        notes = (f"The last {len(recent)} of {len(self.runs)}.",) if left_out else ()
+        card = Card(
+            f"times of this sitting: {count(len(self.runs), 'run')}",
+            (
+                Table(columns, tuple(rows), "Runs", numeric),
+                Bars(tuple(bars), "Time in all"),
+                Notes(notes),
+            ),
+        )
+        return Sheet(card)
+
+    def close(self) -> None:
+        """Stop, and remove the files of uploads that nobody asked to keep."""
+        super().close()
+        self.wait(5.0)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    # ── how ───────────────────────────────────────────────────────────────────────────────────
+
+    def _private(self, what: str) -> None:
+        if self.audience:
+            raise SwitchedOffError(what, self.audience, "Upload the file through the drop zone.")
+
+    def _open(self, text: str) -> None:
+        self._private("Reading by path or URL")
+        if not text:
+            raise BadRequestError("The field", text, "the path of a picture, a folder or a model")
+        if "://" in text or text.startswith("data:"):
+            return self._classify(Photo.of(text))
+        path = Path(text).expanduser()
+        if is_model(text):
+            return self._look(path, path.name)
+        if folder_of(path) is None:
+            return self._classify(Photo.of(path))
+        for number, picture in enumerate(listed(path)):
+            if number == MOST_OF_A_FOLDER:
+                raise ConfigError("The folder", text, f"at most {MOST_OF_A_FOLDER} pictures here",
+                                  "wb.Runner().classify(folder, model=…) takes any number.")  # fmt: skip  # noqa: E501
+            self._classify(Photo.of(picture))
+        return None
+
+    def _pick(self, model: str) -> None:
+        self.model = model
+        self.pipeline = None
+        if self.photo is None:
+            self.look()
+        self._again()
+
+    def _choose(self, top_k: int | None, preset: str | None, pipeline: Pipeline | None) -> None:
+        if top_k is not None:
+            require_count("top_k", top_k)
+            self.top_k = top_k
+        if preset is not None:
+            if preset and preset not in presets.NAMES:
+                presets.get(preset)  # raises, with the choices
+            self.preset = preset or None
+            self.pipeline = None
+        if pipeline is not None:
+            self.pipeline = pipeline
+        self._again()
+
+    def _again(self) -> None:
+        if self.photo is not None:
+            self._classify(self.photo, key="again")
+
+    def _handle(self, name: str) -> Model:
+        model = self.hub.handle(name)
+        self._models[name] = model
+        return model
+
+    def _wanted(self, model: Model, preset: str | None) -> Pipeline | None:
+        """Return the chosen preset, fitted to the model's input; None for the model's own."""
+        if preset is None:
+            return None
+        own = model.preprocessing
+        return presets.get(
+            preset,
+            size=own.size,
+            color_format=own.color_format,
+            layout=own.layout,
+            channels=own.channels,
+            dtype=own.dtype,
+        )
+
+    def _classify(self, photo: Photo, key: str = "") -> None:
+        name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
+        self.photo = photo
+
+        def work(job: Job) -> tuple[Run, Trace | None]:
+            self._load(name)
+            model = self._handle(name)
+            pipeline = own or self._wanted(model, preset)
+            outcome = answer(
+                self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
+            )
+            trace = None
+            if isinstance(outcome, Result):
+                trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
+            return Run(photo, name, top_k, pipeline, outcome), trace
+
+        self.worker.submit(f"{photo.name}: {name}", work, done=self._answered, key=key)
+
+    def _answered(self, made: tuple[Run, Trace | None]) -> None:
+        run, self.trace = made
+        self.runs.append(run)
+        if isinstance(run.outcome, Failure):
+            self.problems.add(run.outcome.error, run.photo.name)
+        self.changed()
+
+    def _load(self, name: str) -> None:
+        """Open the session, if it must be, and have that seen meanwhile."""
+        if self.state_of(name) == "warm":
+            return
+        self._loading = name
+        self.changed()
+        try:
+            self.hub.load(self._handle(name))
+        finally:
+            self._loading = ""
+
+    def _warm_up(self, name: str) -> None:
+        def work(job: Job) -> object:
+            self._load(name)
+            return self._handle(name).warm_up(stop=job.stop)
+
+        def done(warm: Any) -> None:
+            self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
+
+        self.worker.submit(f"warming up {name}", work, done=done, key="warm-up")
+
+    def _look(self, path: Path, name: str) -> None:
+        known = self.hub.ids()
+
+        def done(newcomer: Newcomer) -> None:
+            self.newcomer = newcomer
+
+        self.worker.submit(
+            f"{name}: looking at the model",
+            lambda _: Newcomer.look(path, name=name, known=known),
+            done=done,
+        )
+
+    def _adopt(self, model_id: str, answers: Mapping[str, Any]) -> None:
+        newcomer = self.newcomer
+        if newcomer is None:
+            raise BadRequestError("The model", model_id, "one that was dropped and looked at")
+        name, metadata = model_id or newcomer.id, newcomer.metadata(**answers)
+        if name in self.hub:
+            raise ConfigError("The name", name, "one that no other model has")
+
+        def work(_: Job) -> None:
+            self._loading = name
+            try:
+                self._models[name] = self.hub.preload(name, path=newcomer.path, metadata=metadata)
+            finally:
+                self._loading = ""
+
+        def done(_: object) -> None:
+            self._script.add_model(name, newcomer.path, metadata)
+            self.newcomer, self.model, self.pipeline = None, name, None
+            self._again()
+            self.changed()
+
+        self.worker.submit(f"{name}: loading", work, done=done)
+
+    def _keep(self) -> None:
+        self._private("Writing a page")
+        shown = self.shown
+        if shown is None:
+            raise BadRequestError("The result", None, "one: classify a picture first")
+        name = safe_name(f"{shown.source}.html", f"{len(self.runs):03d}")
+        path = write(self.folder / name, page(f"{shown.source} by {shown.model}", [shown]))
+        self.said = f"Kept as {path}. In a cell: display(app.results[-1])"
+
+    def _export(self) -> None:
+        self._private("Writing files")
+        if not self.runs:
+            raise BadRequestError("The results", None, "at least one: classify a picture first")
+        table = write(self.folder / "results.csv", csv(self.to_frame()))
+        everything = [self.together(), *self.results]
+        sheet = write(self.folder / "results.html", page("Results of this sitting", everything))
+        self.said = f"Written: {table} and {sheet}"

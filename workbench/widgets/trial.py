@@ -1,0 +1,84 @@
+"""One picture through one model, with any preprocessing: what all widgets do in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import WorkbenchError
+from workbench.inference.results import Failure, Result
+from workbench.inference.source import Kept, name_of
+from workbench.timing import Stages
+from workbench.widgets.transfer import Upload
+
+if TYPE_CHECKING:
+    from workbench.inference.runner import Runner
+    from workbench.models.model import Model
+    from workbench.preprocessing.images import ImageSource
+    from workbench.preprocessing.pipeline import Pipeline
+    from workbench.stopping import Stop
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """A picture of a sitting.
+
+    Attributes
+    ----------
+    name : for people; it may be a stranger's text
+    source : what it is read from: a path, the bytes of an upload, an array …
+    """
+
+    name: str
+    source: Any = field(repr=False)
+
+    @classmethod
+    def of(cls, source: ImageSource | Upload) -> Photo:
+        """Name anything that stands for a picture."""
+        if isinstance(source, Upload):
+            return cls(source.name, source.content)
+        if hasattr(source, "read") and not hasattr(source, "getexif"):  # can be read once only
+            return cls(name_of(source), source.read())
+        path = isinstance(source, (str, Path))
+        return cls(name_of(source), str(source) if path else source)
+
+
+def classify(
+    runner: Runner,
+    photo: Photo,
+    model: Model,
+    *,
+    pipeline: Pipeline | None = None,
+    top_k: int | None = None,
+    stop: Stop | None = None,
+) -> Result:
+    """Answer for one picture, prepared by the model's own preprocessing or by another.
+
+    The answer carries the picture's name, the times of all stages, and of the picture only
+    what its thumbnail needs.
+    """
+    steps = model.preprocessing if pipeline is None else pipeline
+    batch, parts = steps.timed(photo.source, where=photo.name)
+    result = runner.classify_tensor(batch, model=model, top_k=top_k, stop=stop)
+    assert isinstance(result, Result), "one picture, one answer"
+    stages = {**parts, **result.timings}
+    picture = Kept(photo.source).picture()
+    return replace(
+        result,
+        source=photo.name,
+        timings=Stages(stages, sum(stages.values())),
+        _input=None if picture is None else Kept(picture),
+    )
+
+
+def answer(
+    runner: Runner, photo: Photo, model: Model, *, stop: Stop, **options: Any
+) -> Result | Failure:
+    """Answer as :func:`classify` does; a failure is an answer, unless someone stopped it."""
+    try:
+        return classify(runner, photo, model, stop=stop, **options)
+    except WorkbenchError as error:
+        if stop.over:
+            raise
+        return Failure(source=photo.name, error=error, model=model.id)
