@@ -88,6 +88,16 @@ def report(items: Iterable[Any], path: str | Path, *, title: str = "") -> Path:
     >>> page.read_text(encoding="utf-8").startswith("<!doctype html>")
     True
     """
+    return write(path, rendered(items, title))
+
+
+def rendered(items: Iterable[Any], title: str = "") -> str:
+    """Return the page that :func:`report` writes.
+
+    Raises
+    ------
+    ConfigError : nothing to show, or something that cannot be
+    """
     if isinstance(items, Shown):
         items = [items]
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
@@ -97,7 +107,7 @@ def report(items: Iterable[Any], path: str | Path, *, title: str = "") -> Path:
         raise ConfigError("items", [], "at least one display, string or figure")
     if not isinstance(title, str):
         raise ConfigError("title", title, "a string")
-    return write(path, page(parts, title))
+    return page(parts, title)
 
 
 def page(parts: list[_Part], title: str = "") -> str:

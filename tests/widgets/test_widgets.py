@@ -10,7 +10,7 @@ import pytest
 from workbench import widgets
 
 BEHAVIOURS = ("activity", "catalogue", "comparison", "exploration", "intake", "knob", "ledger",
-              "newcomer", "page", "problem", "script", "sitting", "transfer", "trial",
+              "newcomer", "disk", "problem", "script", "sitting", "transfer", "trial",
               "worker")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import ConfigError, MissingFileError
 from workbench.inference.results import Failure, Result
 from workbench.widgets.activity import Activity
-from workbench.widgets.page import safe_cell, write
+from workbench.widgets.disk import safe_cell, write
 
 if TYPE_CHECKING:
     import pandas as pd

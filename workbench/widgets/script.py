@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cards import plain
 from workbench.inference.results import Failure
-from workbench.widgets.page import safe_name, write
+from workbench.widgets.disk import safe_name, write
 
 if TYPE_CHECKING:
     from workbench.models.hub import ModelHub

@@ -15,13 +15,14 @@ from workbench.inference.results import Failure, Result, Results
 from workbench.inference.runner import Runner
 from workbench.inference.source import folder_of, listed
 from workbench.models.hub import ModelHub, default_hub
+from workbench.page import rendered
 from workbench.preprocessing import presets
 from workbench.settings import audience
 from workbench.units import count, seconds, share
 from workbench.widgets.activity import Activity
+from workbench.widgets.disk import csv, safe_name, write
 from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
-from workbench.widgets.page import csv, page, safe_name, write
 from workbench.widgets.script import Script
 from workbench.widgets.sheet import Sheet
 from workbench.widgets.transfer import Upload, is_model
@@ -444,7 +445,9 @@ class Sitting(Activity):
         if shown is None:
             raise BadRequestError("The result", None, "one: classify a picture first")
         name = safe_name(f"{shown.source}.html", f"{len(self.runs):03d}")
-        path = write(self.folder / name, page(f"{shown.source} by {shown.model}", [shown]))
+        path = write(
+            self.folder / name, rendered([shown], f"{shown.source} by {shown.model}").encode()
+        )
         self.said = f"Kept as {path}. In a cell: display(app.results[-1])"
 
     def _export(self) -> None:
@@ -453,5 +456,7 @@ class Sitting(Activity):
             raise BadRequestError("The results", None, "at least one: classify a picture first")
         table = write(self.folder / "results.csv", csv(self.to_frame()))
         everything = [self.together(), *self.results]
-        sheet = write(self.folder / "results.html", page("Results of this sitting", everything))
+        sheet = write(
+            self.folder / "results.html", rendered(everything, "Results of this sitting").encode()
+        )
         self.said = f"Written: {table} and {sheet}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
-from html import escape
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -16,14 +14,8 @@ from workbench.errors import MissingFileError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.cards import Displayable
-
 #: A cell that begins like this is a formula to a spreadsheet (OWASP, "CSV Injection").
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_STYLE = (
-    ":root{color-scheme:light dark}"
-    "body{font:15px/1.45 system-ui,sans-serif;max-width:960px;margin:24px auto;padding:0 16px}"
-)
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -58,17 +50,6 @@ def safe_name(name: str, mark: str = "") -> str:
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", pure.stem).strip("-")[:60] or "picture"
     ending = re.sub(r"[^A-Za-z0-9]", "", pure.suffix)[:8].lower()
     return "-".join(filter(None, (stem, mark))) + (f".{ending}" if ending else "")
-
-
-def page(title: str, things: Iterable[Displayable]) -> bytes:
-    """Return a page that opens anywhere: no script, nothing that is loaded from elsewhere."""
-    body = "<hr>".join(thing._repr_html_() for thing in things)
-    head = escape(plain(title), quote=True)
-    return (
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{head}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head>"
-        f"<body><h1>{head}</h1>{body}</body></html>"
-    ).encode()
 
 
 def safe_cell(value: object) -> object:

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from workbench.errors import MissingFileError
-from workbench.timing import Stages
-from workbench.widgets.page import csv, page, safe_cell, safe_name, write
+from workbench.widgets.disk import csv, safe_cell, safe_name, write
 
 
 def test_a_file_is_written_with_its_folder_and_nothing_else_is_left(tmp_path):
@@ -41,11 +40,3 @@ def test_no_text_begins_like_a_formula(cell):
 def test_numbers_stay_numbers_in_csv():
     text = csv(pd.DataFrame({"=name": ["=1", "cat"], "n": [-1.5, 2.0]})).decode()
     assert text.splitlines() == ["'=name,n", "'=1,-1.5", "cat,2.0"]
-
-
-def test_a_page_needs_nothing_from_elsewhere():
-    text = page("<b>", [Stages({"decode": 0.002})]).decode()
-    assert "<title>&lt;b&gt;</title>" in text
-    assert "color-scheme:light dark" in text
-    for word in ("<script", "http:", "https:", "<link"):
-        assert word not in text
