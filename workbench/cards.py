@@ -265,7 +265,14 @@ def _text_lines(block: Block) -> list[str]:
         case Notes(lines, urgent):
             mark = "! " if urgent else "  "
             return [
-                fill(plain(n), _TEXT_WIDTH, initial_indent=mark, subsequent_indent="  ")
+                fill(
+                    plain(n),
+                    _TEXT_WIDTH,
+                    initial_indent=mark,
+                    subsequent_indent="  ",
+                    break_on_hyphens=False,  # a path stays in one piece
+                    break_long_words=False,
+                )
                 for n in lines
             ]
 
