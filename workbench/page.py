@@ -161,6 +161,17 @@ def _figure(figure: Figure) -> _Part:
     )
 
 
+def put(target: Path, content: bytes) -> None:
+    """Put a file in its place, whole or not at all; raises what the system does."""
+    part = target.parent / f".{secrets.token_hex(8)}.part"  # same disk: the move is atomic
+    try:
+        with part.open("xb") as sink:
+            sink.write(content)
+        os.replace(part, target)  # noqa: PTH105  (says the same as Path.replace)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write(path: str | Path, text: str) -> Path:
     """Write a text file, whole or not at all, and return its path.
 
@@ -173,13 +184,7 @@ def write(path: str | Path, text: str) -> Path:
         target = Path(path).expanduser()
         if not target.parent.is_dir():
             raise MissingFileError(abridge(str(target.parent)), "folder", "does not exist")
-        part = target.parent / f".{secrets.token_hex(8)}.part"  # same disk: the move is atomic
-        try:
-            with part.open("xb") as sink:
-                sink.write(text.encode())
-            os.replace(part, target)  # noqa: PTH105  (says the same as Path.replace)
-        finally:
-            part.unlink(missing_ok=True)
+        put(target, text.encode())
     except (TypeError, ValueError, RuntimeError) as error:  # no path, a null in it, no such home
         raise ConfigError("path", path, "the path of a file to write") from error
     except MissingFileError:

@@ -25,7 +25,7 @@ from workbench.cards import (
     Table,
 )
 from workbench.errors import ConfigError, choices
-from workbench.inference.results import SHOWN, Failure, Result, Results
+from workbench.inference.results import SHOWN, Answers, Failure, Result, Results
 from workbench.units import count, seconds, share
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def majority_of(labels: Sequence[str]) -> str | None:
     return next(label for label in labels if key_of(label) == counts[0][0])
 
 
-class Opinions(Sequence["Result | Failure"], Displayable):
+class Opinions(Answers):
     """What several models say about one input, in the order in which they were asked.
 
     An answer is found by its number or by its model's name.
@@ -116,24 +116,6 @@ class Opinions(Sequence["Result | Failure"], Displayable):
                 same_classes=self.same_classes,
             )
         return self._items[_position(self.models, key) if isinstance(key, str) else key]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Result | Failure]:
-        return iter(self._items)
-
-    __repr__ = Displayable.__repr__
-
-    @property
-    def answered(self) -> tuple[Result, ...]:
-        """The answers that were given."""
-        return tuple(i for i in self._items if isinstance(i, Result))
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """What stands in the place of those that were not."""
-        return tuple(i for i in self._items if isinstance(i, Failure))
 
     @property
     def labels(self) -> tuple[str | None, ...]:

@@ -277,7 +277,31 @@ class Failure(Displayable):
         )
 
 
-class Results(Sequence["Result | Failure"], Displayable):
+class Answers(Sequence["Result | Failure"], Displayable):
+    """Answers in a row; one that could not be given is a :class:`Failure`."""
+
+    _items: tuple[Result | Failure, ...]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Result | Failure]:
+        return iter(self._items)
+
+    __repr__ = Displayable.__repr__
+
+    @property
+    def answered(self) -> tuple[Result, ...]:
+        """Those that were given."""
+        return tuple(i for i in self._items if isinstance(i, Result))
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """What stands in the place of those that were not."""
+        return tuple(i for i in self._items if isinstance(i, Failure))
+
+
+class Results(Answers):
     """The answers to many inputs, in their order; one that failed is a :class:`Failure`.
 
     Attributes
@@ -311,24 +335,6 @@ class Results(Sequence["Result | Failure"], Displayable):
         if isinstance(index, slice):
             return self._with(self._items[index], self.order)
         return self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Result | Failure]:
-        return iter(self._items)
-
-    __repr__ = Displayable.__repr__
-
-    @property
-    def answered(self) -> tuple[Result, ...]:
-        """The inputs that were answered."""
-        return tuple(i for i in self._items if isinstance(i, Result))
-
-    @property
-    def failures(self) -> tuple[Failure, ...]:
-        """The inputs that were not."""
-        return tuple(i for i in self._items if isinstance(i, Failure))
 
     @property
     def images_per_s(self) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from workbench.cards import plain
 from workbench.errors import MissingFileError
+from workbench.page import put
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,17 +26,11 @@ def write(path: Path, content: bytes) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as sink:
-                sink.write(content)
-            Path(part).chmod(0o644)  # a temporary file is its owner's alone; this one is shown
-            return Path(part).replace(path)  # on the same disk, so that the move is atomic
-        finally:
-            Path(part).unlink(missing_ok=True)
+        put(path, content)
     except OSError as error:
         reason = error.strerror or str(error)
         raise MissingFileError(str(path), "file", f"cannot be written: {reason}") from error
+    return path
 
 
 def safe_name(name: str, mark: str = "") -> str:
