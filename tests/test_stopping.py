@@ -234,7 +234,7 @@ def test_a_run_whose_end_is_never_told_costs_later_runs_nothing():
         signal.signal(signal.SIGINT, lambda *_: None)
         lost = watchdog.begin(lambda: None, inf)
         del lost
-        print(len(watchdog._guards))
+        print(len(watchdog.guards()))
         signal.set_wakeup_fd(-1)  # as an event loop does when it ends
         told = threading.Event()
         guard = watchdog.begin(told.set, inf)

@@ -152,8 +152,10 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        #: runs under way; weak, since an interrupt may come before the end of one is told
-        self._guards: weakref.WeakSet[Guard] = weakref.WeakSet()
+        #: runs under way, by identity; weak, since an interrupt may come before the end of one
+        #: is told
+        self._refs: dict[int, weakref.ref[Guard]] = {}
+        self._main = threading.main_thread().ident
         self._wake_at_s = -inf  # the thread does not run yet, so nobody needs to poke it
         self._ear, self._mouth = socket.socketpair()
         for end in (self._ear, self._mouth):
@@ -164,12 +166,12 @@ class Watchdog:
 
     def begin(self, act: Callable[[], None], deadline_s: float) -> Guard:
         """Look after a run: ``act`` ends it, and may be called from the watchdog's thread."""
-        in_main = threading.current_thread() is threading.main_thread()
+        in_main = threading.get_ident() == self._main
         guard = Guard(act, deadline_s, in_main)
         if self._thread is None:
             self._start()
         with self._lock:
-            self._guards.add(guard)
+            self._refs[id(guard)] = weakref.ref(guard)
             poke = deadline_s < self._wake_at_s
         if in_main:
             guard.before_fd = signal.set_wakeup_fd(self._mouth_fd, warn_on_full_buffer=False)
@@ -185,7 +187,11 @@ class Watchdog:
         if guard.in_main:
             signal.set_wakeup_fd(guard.before_fd, warn_on_full_buffer=False)
         with self._lock:
-            self._guards.discard(guard)
+            self._refs.pop(id(guard), None)
+
+    def guards(self) -> list[Guard]:
+        """Return the runs under way."""
+        return [guard for ref in tuple(self._refs.values()) if (guard := ref()) is not None]
 
     def _start(self) -> None:
         with self._lock:
@@ -199,7 +205,7 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             with self._lock:
-                self._wake_at_s = min((g.deadline_s for g in self._guards), default=inf)
+                self._wake_at_s = min((g.deadline_s for g in self.guards()), default=inf)
                 wake_at_s = self._wake_at_s
             pause = None if wake_at_s == inf else min(max(0.0, wake_at_s - clock()), _LONGEST_S)
             self._ear.settimeout(pause)  # select() would take no descriptor above 1023
@@ -216,7 +222,7 @@ class Watchdog:
     def _fire(self, *, interrupted: bool) -> None:
         now = clock()
         with self._lock:
-            for guard in list(self._guards):
+            for guard in self.guards():
                 why = "interrupt" if interrupted and guard.in_main else ""
                 why = why or ("timeout" if guard.deadline_s <= now else "")
                 if why:
@@ -232,7 +238,7 @@ class Watchdog:
 
         In place, so that whoever holds the watchdog holds the new one.
         """
-        if any(guard.in_main for guard in self._guards):
+        if any(guard.in_main for guard in self.guards()):
             signal.set_wakeup_fd(-1)
         self.__init__()  # type: ignore[misc]
 

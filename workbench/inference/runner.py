@@ -45,6 +45,7 @@ from workbench.tasks.classification import (
     activate,
     outside_score,
     resolve_activation,
+    softmax_and_energy,
     top_k,
 )
 from workbench.timing import Stages, clock
@@ -53,6 +54,7 @@ from workbench.units import count, seconds, shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.models.spec import Outside as OutsideRule
     from workbench.preprocessing.images import ImageSource
     from workbench.stopping import Stop
 
@@ -507,10 +509,13 @@ class Runner(Displayable):
             for i in range(n)
         ]
         finite = np.isfinite(rows)
-        all_finite = bool(finite.all())
-        with np.errstate(invalid="ignore", over="ignore"):
-            probabilities = _activated(rows, [applied for applied, _ in resolved])
-            scores = self._outside(rows, probabilities, model)
+        all_finite = bool(np.logical_and.reduce(finite, axis=None))
+        wanted = [applied for applied, _ in resolved]
+        if all_finite:  # float64 inside, so that nothing overflows
+            probabilities, scores = _read(rows, wanted, spec.outside)
+        else:
+            with np.errstate(invalid="ignore"):
+                probabilities, scores = _read(rows, wanted, spec.outside)
         probabilities.flags.writeable = False
         labels = _labels(model, rows.shape[-1])
         few = labels if labels is not None and len(labels) <= FEW_CLASSES else None
@@ -556,22 +561,6 @@ class Runner(Displayable):
                 )
             )
         return answers
-
-    @staticmethod
-    def _outside(
-        rows: NDArray[Any], probabilities: NDArray[np.float32], model: Model
-    ) -> list[Outside] | None:
-        rule = model.spec.outside
-        if rule is None:
-            return None
-        scores = (
-            probabilities.max(axis=-1)
-            if rule.score == "max_softmax"
-            else outside_score(rows, rule.score)
-        )
-        return [
-            Outside(s, rule.threshold, rule.score, rule.note, rule.others) for s in scores.tolist()
-        ]
 
     def _outputs(
         self,
@@ -638,11 +627,33 @@ def _kept_whole(source: Any) -> tuple[Any, str]:
     return source, name
 
 
-def _activated(rows: NDArray[Any], wanted: Sequence[Applied]) -> NDArray[np.float32]:
-    """Apply to each row its own activation; as a rule they are all the same."""
-    if len(set(wanted)) == 1:
-        return activate(rows, wanted[0])
-    return np.concatenate([activate(rows[i : i + 1], applied) for i, applied in enumerate(wanted)])
+def _read(
+    rows: NDArray[Any], wanted: Sequence[Applied], rule: OutsideRule | None
+) -> tuple[NDArray[np.float32], list[Outside] | None]:
+    """Turn (N, C) scores into probabilities, and into what the rule about other things says.
+
+    Each row has its own activation; as a rule they are all the same.
+    """
+    first = wanted[0]
+    alike = len(wanted) == 1 or all(applied == first for applied in wanted)
+    energy = None
+    if alike and first == "softmax":
+        probabilities, energy = softmax_and_energy(rows)
+    elif alike:
+        probabilities = activate(rows, first)
+    else:
+        single = [activate(rows[i : i + 1], applied) for i, applied in enumerate(wanted)]
+        probabilities = np.concatenate(single)
+    if rule is None:
+        return probabilities, None
+    if rule.score == "max_softmax":
+        scores: NDArray[Any] = probabilities.max(axis=-1)
+    elif rule.score == "energy" and energy is not None:
+        scores = energy
+    else:
+        scores = outside_score(rows, rule.score)
+    told = [Outside(s, rule.threshold, rule.score, rule.note, rule.others) for s in scores.tolist()]
+    return probabilities, told
 
 
 def _labels(model: Model, classes: int) -> tuple[str, ...] | None:

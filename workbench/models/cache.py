@@ -86,7 +86,7 @@ class Unloaded(Displayable):
 
 
 @dataclass(eq=False, slots=True)
-class _Slot:
+class Slot:
     """One session, or the load that will become one."""
 
     name: str
@@ -116,25 +116,16 @@ class SessionCache:
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
-        self._slots: OrderedDict[Hashable, _Slot] = OrderedDict()
-        self._closing: set[_Slot] = set()
+        self._slots: OrderedDict[Hashable, Slot] = OrderedDict()
+        self._closing: set[Slot] = set()
         self._owner: int | None = None
         self._hits = self._misses = self._evictions = 0
 
-    @contextmanager
-    def lease(self, key: Hashable, name: str, open_: Callable[[], Session]) -> Iterator[Session]:
-        """Borrow a session for a ``with`` block; ``open_`` makes it where there is none.
+    def acquire(self, key: Hashable, name: str, open_: Callable[[], Session]) -> Slot:
+        """Borrow a session until :meth:`release`; ``open_`` makes it where there is none.
 
         It is not closed meanwhile, and ``open_`` is called once for all threads that ask.
         """
-        slot = self._acquire(key, name, open_)
-        try:
-            assert slot.session is not None
-            yield slot.session
-        finally:
-            self._release(slot)
-
-    def _acquire(self, key: Hashable, name: str, open_: Callable[[], Session]) -> _Slot:
         while True:
             with self._lock:
                 while self._owner is not None and self._owner != threading.get_ident():
@@ -148,14 +139,14 @@ class SessionCache:
                 mine = slot is None
                 if slot is None:
                     self._misses += 1
-                    slot = self._slots[key] = _Slot(name)
+                    slot = self._slots[key] = Slot(name)
             if mine:
                 return self._fill(key, slot, open_)
             slot.done.wait()
             if slot.error is not None:
                 raise slot.error.fresh()
 
-    def _fill(self, key: Hashable, slot: _Slot, open_: Callable[[], Session]) -> _Slot:
+    def _fill(self, key: Hashable, slot: Slot, open_: Callable[[], Session]) -> Slot:
         """Open the session of a slot that this thread has put up; everyone else waits for it."""
         try:
             session = open_()
@@ -175,8 +166,9 @@ class SessionCache:
         self._close(out)
         return slot
 
-    def _release(self, slot: _Slot) -> None:
-        out: list[_Slot] = []
+    def release(self, slot: Slot) -> None:
+        """Give a session back that was borrowed with :meth:`acquire`."""
+        out: list[Slot] = []
         with self._lock:
             slot.leases -= 1
             if slot.leases == 0:
@@ -190,11 +182,11 @@ class SessionCache:
         if out:
             self._close(out)
 
-    def _make_room(self) -> list[_Slot]:
+    def _make_room(self) -> list[Slot]:
         """Take the least recently used sessions out until the limits hold; the lock is held."""
         live = {key: s for key, s in self._slots.items() if s.session is not None}
         number, total = len(live), sum(_bytes(s) for s in live.values())
-        out: list[_Slot] = []
+        out: list[Slot] = []
         for key, slot in live.items():
             over = self.max_bytes is not None and total > self.max_bytes and number > 1
             if number <= self.max_models and not over:
@@ -206,7 +198,7 @@ class SessionCache:
                 out.append(slot)
         return out
 
-    def _close(self, slots: list[_Slot]) -> int | None:
+    def _close(self, slots: list[Slot]) -> int | None:
         """Close sessions that nobody can reach any more; return the memory given back."""
         if not slots:
             return 0
@@ -222,7 +214,7 @@ class SessionCache:
 
     def unload(self, wanted: Callable[[Hashable], bool]) -> Unloaded:
         """Close the sessions whose key is wanted; one in use when its last run is over."""
-        out: list[_Slot] = []
+        out: list[Slot] = []
         busy: list[str] = []
         with self._lock:
             for key, slot in list(self._slots.items()):
@@ -296,5 +288,5 @@ class SessionCache:
             )
 
 
-def _bytes(slot: _Slot) -> int:
+def _bytes(slot: Slot) -> int:
     return 0 if slot.session is None else slot.session.size_bytes

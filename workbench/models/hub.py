@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -143,7 +143,7 @@ class ModelHub(Displayable):
             handle = self._own(model)
         else:
             handle = self.handle(model, Options.of(threads, providers, spinning, strict))
-        with self._lease(handle, timeout_s):
+        with Lease(self, handle, timeout_s):
             return handle
 
     def preload(
@@ -274,20 +274,14 @@ class ModelHub(Displayable):
 
     def lease(self, model: Model) -> AbstractContextManager[Session]:
         """Borrow a model's live session; it is opened if it must be, and not closed meanwhile."""
-        return self._lease(model, None)
+        return Lease(self, model, None)
 
-    @contextmanager
-    def _lease(self, model: Model, timeout_s: float | None) -> Iterator[Session]:
-        def open_() -> Session:
-            if self._identity(model) != self._described(model):
-                self.handle(model.asked, model.options)  # looks at it again before the engine does
-            return open_session(
-                model.path, model.options, model.graph, name=model.id, timeout_s=timeout_s
-            )
-
-        with self._cache.lease(self._key(model), model.id, open_) as session:
-            model.session = session.facts
-            yield session
+    def _open(self, model: Model, timeout_s: float | None) -> Session:
+        if self._identity(model) != self._described(model):
+            self.handle(model.asked, model.options)  # looks at it again before the engine does
+        return open_session(
+            model.path, model.options, model.graph, name=model.id, timeout_s=timeout_s
+        )
 
     def _key(self, model: Model) -> Key:
         try:
@@ -426,6 +420,32 @@ class ModelHub(Displayable):
             (Table(columns, rows, "Models", numeric=("size", "memory")), Notes(notes)),
             line=f"{count(len(rows), 'model')}, {info.live} live of at most {info.max_models}",
         )
+
+
+class Lease(AbstractContextManager["Session"]):
+    """A live session, borrowed for a ``with`` block.
+
+    A class and no generator: every run goes through it, and it takes a third of the time.
+    """
+
+    __slots__ = ("_hub", "_model", "_slot", "_timeout_s")
+
+    def __init__(self, hub: ModelHub, model: Model, timeout_s: float | None) -> None:
+        self._hub, self._model, self._timeout_s = hub, model, timeout_s
+
+    def __enter__(self) -> Session:
+        hub, model = self._hub, self._model
+        self._slot = slot = hub._cache.acquire(hub._key(model), model.id, self._open)
+        session = slot.session
+        assert session is not None
+        model.session = session.facts
+        return session
+
+    def __exit__(self, *_: object) -> None:
+        self._hub._cache.release(self._slot)
+
+    def _open(self) -> Session:
+        return self._hub._open(self._model, self._timeout_s)
 
 
 _PLAIN = Options()

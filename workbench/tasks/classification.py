@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -44,10 +45,23 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
     """
-    x: NDArray[np.float32] = np.asarray(logits, np.float32)
-    e: NDArray[np.float32] = np.exp(x - x.max(axis=-1, keepdims=True))
-    e /= e.sum(axis=-1, keepdims=True)
-    return e
+    return softmax_and_energy(logits)[0]
+
+
+def softmax_and_energy(
+    logits: NDArray[np.floating],
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the softmax of (..., C) logits, and the logarithm of the sum of exponentials, (...).
+
+    The second is the energy score of :func:`outside_score`. Both come from the same sum, in
+    float64, where no finite float32 overflows.
+    """
+    x: NDArray[np.float64] = np.asarray(logits, np.float64)
+    top = np.maximum.reduce(x, axis=-1, keepdims=True)  # half the time of x.max()
+    e = np.exp(x - top)
+    total = np.add.reduce(e, axis=-1, keepdims=True)
+    energy: NDArray[np.float64] = (top + np.log(total))[..., 0]
+    return (e / total).astype(np.float32), energy
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -121,18 +135,16 @@ def top_k(
     if k < 1:
         raise ConfigError("top_k", k, "a whole number of at least 1")
     k = min(k, len(probabilities))
+    indices: Sequence[int] = range(len(probabilities))
     if len(probabilities) > 64 and k < len(probabilities) // 4:
         # every class at least as probable as the k-th: ties at the edge stay in index order
         kth = np.partition(probabilities, -k)[-k]
         candidates = np.flatnonzero(probabilities >= kth)
-        order = candidates[np.argsort(-probabilities[candidates], kind="stable")][:k]
-    else:
-        order = np.argsort(-probabilities, kind="stable")[:k]
+        indices, probabilities = candidates.tolist(), probabilities[candidates]
+    pairs: Iterable[tuple[float, int]] = zip(probabilities.tolist(), indices, strict=True)
+    ordered = sorted(pairs, key=itemgetter(0), reverse=True)  # keeps the order of ties
     return tuple(
-        [
-            Prediction(f"class {i}" if labels is None else labels[i], i, p)
-            for i, p in zip(order.tolist(), probabilities[order].tolist(), strict=True)
-        ]
+        [Prediction(f"class {i}" if labels is None else labels[i], i, p) for p, i in ordered[:k]]
     )
 
 
@@ -146,10 +158,8 @@ def outside_score(values: NDArray[np.floating], score: Score) -> NDArray[np.floa
     >>> outside_score(np.array([[0.0, 0.0]]), "energy").round(4).tolist()
     [0.6931]
     """
-    x: NDArray[np.float64] = np.asarray(values, np.float64)
-    top: NDArray[np.float64] = x.max(axis=-1)
+    top: NDArray[np.float64] = np.asarray(values, np.float64).max(axis=-1)
     if score == "max_logit":
         return top
-    log_sum: NDArray[np.float64] = np.log(np.exp(x - top[..., None]).sum(axis=-1))
-    found: NDArray[np.float64] = top + log_sum if score == "energy" else np.exp(-log_sum)
-    return found
+    energy = softmax_and_energy(values)[1]
+    return energy if score == "energy" else np.exp(top - energy)
