@@ -41,11 +41,7 @@ from workbench.models.session import check_feeds
 from workbench.preprocessing.images import read_bytes
 from workbench.settings import Settings
 from workbench.tasks.classification import (
-    Applied,
-    activate,
-    outside_score,
-    resolve_activation,
-    softmax_and_energy,
+    read,
     top_k,
 )
 from workbench.timing import Stages, clock
@@ -54,7 +50,6 @@ from workbench.units import count, seconds, shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from workbench.models.spec import Outside as OutsideRule
     from workbench.preprocessing.images import ImageSource
     from workbench.stopping import Stop
 
@@ -70,7 +65,7 @@ Prepared = tuple[Kept, "NDArray[Any]", dict[str, float]]
 Told = tuple[dict[str, float], str, "Kept | None"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that takes twice the time, and one is made a call
 class _Job:
     """What was asked for, the same for all inputs of a call."""
 
@@ -399,10 +394,12 @@ class Runner(Displayable):
         timeout_s: float | None,
         stop: Stop | None,
     ) -> _Job:
-        wanted = self.top_k if top_k is None else top_k
-        require_count("top_k", wanted)
+        if top_k is None:
+            top_k = self.top_k
+        else:
+            require_count("top_k", top_k)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        return _Job(self.hub.handle(model), wanted, limit_s, stop)
+        return _Job(self.hub.handle(model), top_k, limit_s, stop)
 
     def _one(self, source: Any, job: _Job) -> Result:
         model = job.model
@@ -503,43 +500,30 @@ class Runner(Displayable):
         spec = model.spec
         if not n:
             return []
-        # each row on its own: what one input gets does not depend on its neighbours
-        resolved = [
-            resolve_activation(spec.activation, rows[i : i + 1], model.output_operator)
-            for i in range(n)
-        ]
-        finite = np.isfinite(rows)
-        all_finite = bool(np.logical_and.reduce(finite, axis=None))
-        wanted = [applied for applied, _ in resolved]
-        if all_finite:  # float64 inside, so that nothing overflows
-            probabilities, scores = _read(rows, wanted, spec.outside)
-        else:
-            with np.errstate(invalid="ignore"):
-                probabilities, scores = _read(rows, wanted, spec.outside)
-        probabilities.flags.writeable = False
+        rule = spec.outside
+        kind = None if rule is None else rule.score
         labels = _labels(model, rows.shape[-1])
         few = labels if labels is not None and len(labels) <= FEW_CLASSES else None
         keep = n == 1 and started is not None
         inference_s = (after - before) / n
         answers: list[Result | Failure] = []
-        begun = clock()
-        together_s = begun - after  # what was done for the whole batch at once
-        for i, (parts, name, kept) in enumerate(told):
-            if not all_finite and not finite[i].all():
-                bad = int((~finite[i]).sum())
-                problem = OutputNotFiniteError(model.id, model.scores_output, bad, rows.shape[-1])
+        begun = after  # what is done for the whole batch at once is told of the first
+        for row, (parts, name, kept) in zip(rows, told, strict=True):
+            found = read(row, spec.activation, operator=model.output_operator, outside=kind)
+            if not found.finite:
+                bad = int((~np.isfinite(row)).sum())
+                problem = OutputNotFiniteError(model.id, model.scores_output, bad, len(row))
                 if started is None or n > 1:
                     self.metrics.add_error(problem.code)
                 answers.append(Failure(source=name, error=problem, model=model.id, _input=kept))
                 continue
-            top = top_k(probabilities[i], job.top_k, labels)
-            applied, why = resolved[i]
+            top = top_k(found.probabilities, job.top_k, labels)
             stages = dict(parts)
             if load_s:
                 stages["load"] = load_s / n
             stages["inference"] = inference_s
             now = clock()
-            stages["postprocessing"] = together_s / n + now - begun
+            stages["postprocessing"] = now - begun
             begun = now
             total_s = now - started if started is not None else sum(stages.values())
             if n > 1:
@@ -552,9 +536,11 @@ class Runner(Displayable):
                     model=model.id,
                     session=session.facts,
                     source=name,
-                    probabilities=probabilities[i] if keep else None,
-                    activation=f"{applied} ({why})",
-                    outside=None if scores is None else scores[i],
+                    probabilities=found.probabilities if keep else None,
+                    activation=found.activation,
+                    outside=None
+                    if rule is None or found.outside is None
+                    else Outside(found.outside, rule.threshold, rule.score, rule.note, rule.others),
                     classes=few,
                     batch=n,
                     _input=kept,
@@ -625,35 +611,6 @@ def _kept_whole(source: Any) -> tuple[Any, str]:
     if hasattr(source, "read") and not hasattr(source, "getexif"):
         return read_bytes(source)[0], name  # a file-like object can be read once only
     return source, name
-
-
-def _read(
-    rows: NDArray[Any], wanted: Sequence[Applied], rule: OutsideRule | None
-) -> tuple[NDArray[np.float32], list[Outside] | None]:
-    """Turn (N, C) scores into probabilities, and into what the rule about other things says.
-
-    Each row has its own activation; as a rule they are all the same.
-    """
-    first = wanted[0]
-    alike = len(wanted) == 1 or all(applied == first for applied in wanted)
-    energy = None
-    if alike and first == "softmax":
-        probabilities, energy = softmax_and_energy(rows)
-    elif alike:
-        probabilities = activate(rows, first)
-    else:
-        single = [activate(rows[i : i + 1], applied) for i, applied in enumerate(wanted)]
-        probabilities = np.concatenate(single)
-    if rule is None:
-        return probabilities, None
-    if rule.score == "max_softmax":
-        scores: NDArray[Any] = probabilities.max(axis=-1)
-    elif rule.score == "energy" and energy is not None:
-        scores = energy
-    else:
-        scores = outside_score(rows, rule.score)
-    told = [Outside(s, rule.threshold, rule.score, rule.note, rule.others) for s in scores.tolist()]
-    return probabilities, told
 
 
 def _labels(model: Model, classes: int) -> tuple[str, ...] | None:

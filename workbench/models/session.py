@@ -157,6 +157,8 @@ class Session:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: seconds of the first run; None before it
     first_run_s: float | None = None
+    #: run options that nothing can end any more, to be used again
+    _spare: list[Any] = field(default_factory=list)
 
     @property
     def closed(self) -> bool:
@@ -192,7 +194,10 @@ class Session:
         raw = self._raw
         if raw is None:
             raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
-        run_options = _run_options()
+        try:
+            run_options = self._spare.pop()
+        except IndexError:
+            run_options = _run_options()
 
         def end() -> None:
             run_options.terminate = True
@@ -217,6 +222,8 @@ class Session:
             stopping.watchdog.end(guard)
         if guard.fired == "timeout":  # a fused graph ran on to its end: the promise was broken
             raise InferenceTimeoutError(self.name, _limit(timeout_s, stop))
+        if stop is None and not guard.fired:  # who cancels a stop may act after the run
+            self._spare.append(run_options)
         if self.first_run_s is None:
             self.first_run_s = clock() - started
         return answer  # type: ignore[no-any-return]

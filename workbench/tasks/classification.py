@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import exp, isfinite, log
 from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,9 @@ _PROBABILITY_OPERATORS = {
     "com.microsoft:QLinearSoftmax": "a quantised Softmax",
     "com.microsoft:QLinearSigmoid": "a quantised Sigmoid",
 }
+#: Rows of at most so many classes are read with plain floats: after a large model's run the caches
+#: are cold, and the machinery of arrays costs 40 µs more than ten numbers are worth.
+FEW = 64
 #: How far the sum of a row of probabilities may be from 1 (rounding of 16-bit outputs).
 _SUM_TOLERANCE = 2e-3
 
@@ -45,10 +49,10 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     >>> softmax(np.array([[1000.0, 1000.0]])).tolist()
     [[0.5, 0.5]]
     """
-    return softmax_and_energy(logits)[0]
+    return _softmax_and_energy(logits)[0]
 
 
-def softmax_and_energy(
+def _softmax_and_energy(
     logits: NDArray[np.floating],
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the softmax of (..., C) logits, and the logarithm of the sum of exponentials, (...).
@@ -57,11 +61,12 @@ def softmax_and_energy(
     float64, where no finite float32 overflows.
     """
     x: NDArray[np.float64] = np.asarray(logits, np.float64)
-    top = np.maximum.reduce(x, axis=-1, keepdims=True)  # half the time of x.max()
-    e = np.exp(x - top)
-    total = np.add.reduce(e, axis=-1, keepdims=True)
-    energy: NDArray[np.float64] = (top + np.log(total))[..., 0]
-    return (e / total).astype(np.float32), energy
+    with np.errstate(invalid="ignore"):  # what is not finite is reported, not warned of
+        top = np.maximum.reduce(x, axis=-1, keepdims=True)
+        e = np.exp(x - top)
+        total = np.add.reduce(e, axis=-1, keepdims=True)
+        energy: NDArray[np.float64] = (top + np.log(total))[..., 0]
+        return (e / total).astype(np.float32), energy
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -84,7 +89,7 @@ def resolve_activation(
     Parameters
     ----------
     activation : what the metadata asks for
-    values : (N, C) the raw output
+    values : (N, C) or (C,) the raw output
     operator : the graph's operator that makes this output, e.g. "Softmax"; "" when unknown
 
     Returns
@@ -122,6 +127,75 @@ def activate(values: NDArray[np.floating], activation: Applied) -> NDArray[np.fl
     return np.asarray(values, np.float32)
 
 
+@dataclass(slots=True)  # not frozen: that takes twice the time, and one is made a row
+class Reading:
+    """What the scores of one input say.
+
+    Attributes
+    ----------
+    probabilities : (C,) float32, read-only
+    finite : whether all scores are; where they are not, nothing else here means anything
+    activation : what was applied, and why
+    outside : the score of :func:`outside_score` that was asked for, or None
+    """
+
+    probabilities: NDArray[np.float32]
+    finite: bool
+    activation: str
+    outside: float | None = None
+
+
+def read(
+    scores: NDArray[np.floating],
+    activation: Activation = "auto",
+    *,
+    operator: str = "",
+    outside: Score | None = None,
+) -> Reading:
+    """Read one row of (C,) float32 scores.
+
+    Parameters
+    ----------
+    scores : (C,) of one input; what it gets does not depend on its neighbours in a batch
+    activation, operator : as for :func:`resolve_activation`
+    outside : the score to give besides; ``max_softmax`` is the largest probability, whatever
+        was applied
+
+    Examples
+    --------
+    >>> found = read(np.array([1.0, 3.0], np.float32), outside="max_logit")
+    >>> found.probabilities.round(3).tolist(), found.outside
+    ([0.11900000274181366, 0.8809999823570251], 3.0)
+    """
+    applied, why = resolve_activation(activation, scores, operator)
+    energy: float | None = None
+    if applied != "softmax":
+        probabilities = activate(scores, applied)
+        finite = bool(np.isfinite(scores).all())
+    elif len(scores) <= FEW:
+        values: list[float] = scores.tolist()
+        finite = isfinite(sum(values))  # no sum of so many float32 overflows a float64
+        top = max(values)
+        parts = [exp(x - top) for x in values]
+        total = sum(parts)
+        energy = top + log(total)
+        probabilities = np.array([part / total for part in parts], np.float32)
+    else:
+        probabilities, together = _softmax_and_energy(scores)
+        energy = float(together)
+        finite = bool(np.isfinite(scores).all())
+    probabilities.flags.writeable = False
+    if outside is None or not finite:
+        found = None
+    elif outside == "max_softmax":
+        found = float(probabilities.max())
+    elif outside == "energy" and energy is not None:
+        found = energy
+    else:
+        found = float(outside_score(scores, outside))
+    return Reading(probabilities, finite, f"{applied} ({why})", found)
+
+
 def top_k(
     probabilities: NDArray[np.float32], k: int, labels: Sequence[str] | None = None
 ) -> tuple[Prediction, ...]:
@@ -149,7 +223,7 @@ def top_k(
 
 
 def outside_score(values: NDArray[np.floating], score: Score) -> NDArray[np.float64]:
-    """Score (N, C) logits by how much they look like the known classes: higher is more.
+    """Score (N, C) or (C,) logits by how much they look like the known classes: higher is more.
 
     ``max_softmax`` (Hendrycks & Gimpel 2017, arXiv:1610.02136), ``max_logit`` (Hendrycks et
     al. 2022, arXiv:1911.11132) or ``energy``, the logarithm of the sum of exponentials (Liu et
@@ -161,5 +235,5 @@ def outside_score(values: NDArray[np.floating], score: Score) -> NDArray[np.floa
     top: NDArray[np.float64] = np.asarray(values, np.float64).max(axis=-1)
     if score == "max_logit":
         return top
-    energy = softmax_and_energy(values)[1]
+    energy = _softmax_and_energy(values)[1]
     return energy if score == "energy" else np.exp(top - energy)
