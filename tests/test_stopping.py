@@ -16,7 +16,7 @@ import pytest
 
 from workbench import stopping
 from workbench.errors import CancelledError, ConfigError, InferenceTimeoutError
-from workbench.stopping import Stop, Watchdog
+from workbench.stopping import Guard, Stop, Watchdog
 from workbench.timing import clock
 
 posix = pytest.mark.skipif(os.name != "posix", reason="platform: signals and forks of POSIX")
@@ -86,7 +86,7 @@ def test_acting_lets_go_even_when_the_work_fails():
 def test_the_watchdog_ends_a_run_at_its_deadline():
     dog, ended = Watchdog(), threading.Event()
     begin = clock()
-    guard = dog.begin(ended.set, begin + 0.05)
+    guard = dog.begin(Guard(ended.set), begin + 0.05)
     assert ended.wait(10.0)
     assert clock() - begin >= 0.05
     dog.end(guard)
@@ -95,7 +95,7 @@ def test_the_watchdog_ends_a_run_at_its_deadline():
 
 def test_the_watchdog_leaves_a_run_alone_that_ends_in_time():
     dog, ended = Watchdog(), threading.Event()
-    guard = dog.begin(ended.set, clock() + 0.05)
+    guard = dog.begin(Guard(ended.set), clock() + 0.05)
     dog.end(guard)
     assert not ended.wait(0.1)
     assert guard.fired == ""
@@ -103,9 +103,9 @@ def test_the_watchdog_leaves_a_run_alone_that_ends_in_time():
 
 def test_a_limit_beyond_what_the_platform_can_sleep_does_no_harm():
     dog, ended = Watchdog(), threading.Event()
-    never = dog.begin(lambda: None, clock() + 1e300)
+    never = dog.begin(Guard(lambda: None), clock() + 1e300)
     time.sleep(0.05)  # it sleeps towards that
-    soon = dog.begin(ended.set, clock() + 0.02)
+    soon = dog.begin(Guard(ended.set), clock() + 0.02)
     assert ended.wait(10.0)
     dog.end(soon)
     dog.end(never)
@@ -123,7 +123,7 @@ def test_a_process_with_more_than_a_thousand_descriptors_has_a_watchdog_too():
         for _ in range(1100):
             files.enter_context(open(os.devnull, "rb"))  # noqa: PTH123
         dog, ended = Watchdog(), threading.Event()
-        guard = dog.begin(ended.set, clock() + 0.02)
+        guard = dog.begin(Guard(ended.set), clock() + 0.02)
         assert ended.wait(10.0)
         dog.end(guard)
 
@@ -131,8 +131,8 @@ def test_a_process_with_more_than_a_thousand_descriptors_has_a_watchdog_too():
 def test_the_earlier_deadline_wakes_it_first():
     dog, order = Watchdog(), []
     late = threading.Event()
-    slow = dog.begin(lambda: (order.append("slow"), late.set()), clock() + 0.15)
-    fast = dog.begin(lambda: order.append("fast"), clock() + 0.03)
+    slow = dog.begin(Guard(lambda: (order.append("slow"), late.set())), clock() + 0.15)
+    fast = dog.begin(Guard(lambda: order.append("fast")), clock() + 0.03)
     assert late.wait(10.0)
     dog.end(fast)
     dog.end(slow)
@@ -145,8 +145,8 @@ def test_one_run_whose_end_fails_does_not_take_the_watchdog_with_it(caplog):
     def fail():
         raise RuntimeError("no")
 
-    first = dog.begin(fail, clock() + 0.01)
-    second = dog.begin(ended.set, clock() + 0.05)
+    first = dog.begin(Guard(fail), clock() + 0.01)
+    second = dog.begin(Guard(ended.set), clock() + 0.05)
     assert ended.wait(10.0)
     dog.end(first)
     dog.end(second)
@@ -158,7 +158,7 @@ def test_many_threads_share_one_watchdog():
 
     def work(number: int) -> None:
         over = threading.Event()
-        guard = dog.begin(over.set, clock() + 0.02 + 0.001 * number)
+        guard = dog.begin(Guard(over.set), clock() + 0.02 + 0.001 * number)
         if over.wait(10.0):
             ended.append(number)
         dog.end(guard)
@@ -178,8 +178,8 @@ def test_the_wakeup_of_others_is_put_back():
     before = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     try:
         dog = Watchdog()
-        outer = dog.begin(lambda: None, inf)
-        inner = dog.begin(lambda: None, inf)
+        outer = dog.begin(Guard(lambda: None), inf)
+        inner = dog.begin(Guard(lambda: None), inf)
         dog.end(inner)
         taken = signal.set_wakeup_fd(-1)
         signal.set_wakeup_fd(taken, warn_on_full_buffer=False)
@@ -208,12 +208,12 @@ def test_the_interrupt_reaches_a_run_while_the_main_thread_is_in_native_code():
     said = run_python("""
         import os, signal, threading, time
         from math import inf
-        from workbench.stopping import watchdog
+        from workbench.stopping import Guard, watchdog
         handled, ended = [], []
         signal.signal(signal.SIGINT, lambda *_: handled.append(1))
         def act():
             ended.append((threading.current_thread().name, len(handled)))
-        guard = watchdog.begin(act, inf)
+        guard = watchdog.begin(Guard(act), inf)
         os.kill(os.getpid(), signal.SIGINT)
         end = time.monotonic() + 20
         while not ended and time.monotonic() < end:
@@ -230,14 +230,14 @@ def test_a_run_whose_end_is_never_told_costs_later_runs_nothing():
     said = run_python("""
         import os, signal, threading
         from math import inf
-        from workbench.stopping import watchdog
+        from workbench.stopping import Guard, watchdog
         signal.signal(signal.SIGINT, lambda *_: None)
-        lost = watchdog.begin(lambda: None, inf)
+        lost = watchdog.begin(Guard(lambda: None), inf)
         del lost
         print(len(watchdog.guards()))
         signal.set_wakeup_fd(-1)  # as an event loop does when it ends
         told = threading.Event()
-        guard = watchdog.begin(told.set, inf)
+        guard = watchdog.begin(Guard(told.set), inf)
         os.kill(os.getpid(), signal.SIGINT)
         print(told.wait(5), guard.fired)
         watchdog.end(guard)
@@ -250,16 +250,16 @@ def test_the_interrupt_leaves_runs_of_other_threads_alone():
     said = run_python("""
         import os, signal, threading, time
         from math import inf
-        from workbench.stopping import watchdog
+        from workbench.stopping import Guard, watchdog
         signal.signal(signal.SIGINT, lambda *_: None)
         begun, over, guards = threading.Event(), threading.Event(), []
         def work():
-            guards.append(watchdog.begin(lambda: None, inf))
+            guards.append(watchdog.begin(Guard(lambda: None), inf))
             begun.set(); over.wait(20)
             watchdog.end(guards[0])
         thread = threading.Thread(target=work); thread.start(); begun.wait(20)
         told = threading.Event()
-        mine = watchdog.begin(told.set, inf)
+        mine = watchdog.begin(Guard(told.set), inf)
         os.kill(os.getpid(), signal.SIGINT)
         told.wait(20); watchdog.end(mine); over.set(); thread.join()
         print(mine.fired, repr(guards[0].fired))
@@ -272,14 +272,14 @@ def test_an_event_loop_that_waits_for_signals_still_gets_them():
     said = run_python("""
         import os, select, signal, threading
         from math import inf
-        from workbench.stopping import watchdog
+        from workbench.stopping import Guard, watchdog
         told = threading.Event()
         signal.signal(signal.SIGINT, lambda *_: None)
         signal.signal(signal.SIGUSR1, lambda *_: None)
         ear, mouth = os.pipe()
         os.set_blocking(mouth, False)
         signal.set_wakeup_fd(mouth)
-        guard = watchdog.begin(told.set, inf)
+        guard = watchdog.begin(Guard(told.set), inf)
         got = b""
         for number in (signal.SIGUSR1, signal.SIGINT):
             os.kill(os.getpid(), number)
@@ -297,14 +297,14 @@ def test_an_event_loop_that_waits_for_signals_still_gets_them():
 def test_a_forked_child_has_a_watchdog_of_its_own():
     dog = stopping.watchdog
     kept = dog.begin(
-        lambda: None, clock() + 60
+        Guard(lambda: None), clock() + 60
     )  # its thread runs now, and will not be in the child
     child = os.fork()
     if child == 0:
         code = 1
         try:
             ended = threading.Event()
-            guard = dog.begin(ended.set, clock() + 0.02)
+            guard = dog.begin(Guard(ended.set), clock() + 0.02)
             fine = ended.wait(10) and guard.fired == "timeout"
             dog.end(guard)
             fine = fine and signal.set_wakeup_fd(-1) == -1
@@ -323,8 +323,8 @@ def test_a_forked_child_has_a_watchdog_of_its_own():
 
 def test_looking_after_a_run_starts_no_thread_of_its_own():
     dog = Watchdog()
-    dog.end(dog.begin(lambda: None, inf))
+    dog.end(dog.begin(Guard(lambda: None), inf))
     before = threading.active_count()
     for _ in range(100):
-        dog.end(dog.begin(lambda: None, clock() + 1))
+        dog.end(dog.begin(Guard(lambda: None), clock() + 1))
     assert threading.active_count() == before

@@ -34,9 +34,11 @@ def deadline(timeout_s: float | None) -> float:
     """
     if timeout_s is None:
         return inf
-    with contextlib.suppress(TypeError, OverflowError):
+    try:
         if timeout_s > 0:
             return clock() + timeout_s
+    except (TypeError, OverflowError):
+        pass
     raise ConfigError("timeout_s", timeout_s, "a positive number of seconds, or None")
 
 
@@ -127,14 +129,20 @@ class Stop(Displayable):
 
 
 class Guard:
-    """One run that the watchdog looks after."""
+    """One run that the watchdog looks after; one that never fired may serve another run.
 
-    __slots__ = ("__weakref__", "act", "before_fd", "deadline_s", "fired", "in_main")
+    Parameters
+    ----------
+    act : ends the run; may be called from the watchdog's thread
+    """
 
-    def __init__(self, act: Callable[[], None], deadline_s: float, in_main: bool) -> None:
+    __slots__ = ("__weakref__", "act", "before_fd", "deadline_s", "fired", "in_main", "ref")
+
+    def __init__(self, act: Callable[[], None]) -> None:
         self.act = act
-        self.deadline_s = deadline_s
-        self.in_main = in_main
+        self.ref = weakref.ref(self)
+        self.deadline_s = inf
+        self.in_main = False
         #: why it was stopped: "" (it was not), "timeout" or "interrupt"
         self.fired = ""
         #: what was told of signals before this run, to be told of them after it
@@ -164,14 +172,14 @@ class Watchdog:
         self._forward_fd = -1
         self._thread: threading.Thread | None = None
 
-    def begin(self, act: Callable[[], None], deadline_s: float) -> Guard:
-        """Look after a run: ``act`` ends it, and may be called from the watchdog's thread."""
-        in_main = threading.get_ident() == self._main
-        guard = Guard(act, deadline_s, in_main)
+    def begin(self, guard: Guard, deadline_s: float) -> Guard:
+        """Look after a run until :meth:`end`; called by the thread that runs it."""
+        guard.deadline_s = deadline_s
+        guard.in_main = in_main = threading.get_ident() == self._main
         if self._thread is None:
             self._start()
         with self._lock:
-            self._refs[id(guard)] = weakref.ref(guard)
+            self._refs[id(guard)] = guard.ref
             poke = deadline_s < self._wake_at_s
         if in_main:
             guard.before_fd = signal.set_wakeup_fd(self._mouth_fd, warn_on_full_buffer=False)

@@ -157,8 +157,8 @@ class Session:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: seconds of the first run; None before it
     first_run_s: float | None = None
-    #: run options that nothing can end any more, to be used again
-    _spare: list[Any] = field(default_factory=list)
+    #: what past runs were ended with, and were not: nothing holds these any more
+    _spare: list[_Run] = field(default_factory=list)
 
     @property
     def closed(self) -> bool:
@@ -195,35 +195,32 @@ class Session:
         if raw is None:
             raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
         try:
-            run_options = self._spare.pop()
+            guard = self._spare.pop()
         except IndexError:
-            run_options = _run_options()
-
-        def end() -> None:
-            run_options.terminate = True
-
+            guard = _Run()
         deadline_s = stopping.deadline(timeout_s)
         if stop is not None:
             stop.check(f"The run of model {self.name!r}")
             deadline_s = min(deadline_s, stop.deadline_s)
         started = clock() if self.first_run_s is None else 0.0
-        guard = stopping.watchdog.begin(end, deadline_s)
+        watchdog = stopping.watchdog
+        watchdog.begin(guard, deadline_s)
         try:
             if stop is None:
-                answer = raw.run(outputs, feeds, run_options)
+                answer = raw.run(outputs, feeds, guard.options)
             else:
-                with stop.acting(end):
-                    answer = raw.run(outputs, feeds, run_options)
+                with stop.acting(guard.act):
+                    answer = raw.run(outputs, feeds, guard.options)
         except Exception as error:
             if guard.fired == "interrupt":  # an event loop may have taken the signal for itself
                 raise KeyboardInterrupt from error
             raise self._why(error, feeds, guard.fired, timeout_s, stop) from error
         finally:
-            stopping.watchdog.end(guard)
+            watchdog.end(guard)
         if guard.fired == "timeout":  # a fused graph ran on to its end: the promise was broken
             raise InferenceTimeoutError(self.name, _limit(timeout_s, stop))
         if stop is None and not guard.fired:  # who cancels a stop may act after the run
-            self._spare.append(run_options)
+            self._spare.append(guard)
         if self.first_run_s is None:
             self.first_run_s = clock() - started
         return answer  # type: ignore[no-any-return]
@@ -256,10 +253,19 @@ def _limit(timeout_s: float | None, stop: Stop | None) -> float:
     return min(limits, default=inf)
 
 
-def _run_options() -> Any:
-    options = engine().RunOptions()
-    options.log_severity_level = 4  # what it would log is what it raises
-    return options
+class _Run(stopping.Guard):
+    """What one run is ended with: the engine's options, and the watchdog's guard over them."""
+
+    __slots__ = ("options",)
+
+    def __init__(self) -> None:
+        self.options = options = engine().RunOptions()
+        options.log_severity_level = 4  # what it would log is what it raises
+
+        def end() -> None:
+            options.terminate = True
+
+        super().__init__(end)
 
 
 def check_feeds(
@@ -401,7 +407,7 @@ def _create(
         if hasattr(made, "set_load_cancellation_flag"):
             made.set_load_cancellation_flag(True)
 
-    guard = stopping.watchdog.begin(give_up, stopping.deadline(timeout_s))
+    guard = stopping.watchdog.begin(stopping.Guard(give_up), stopping.deadline(timeout_s))
     try:
         with warnings.catch_warnings():  # what it warns of is found out and said by us
             warnings.simplefilter("ignore")
