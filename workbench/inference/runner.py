@@ -624,6 +624,9 @@ def _labels(model: Model, classes: int) -> tuple[str, ...] | None:
 
 def _rows(values: Any, n: int, model: Model) -> NDArray[Any]:
     """Bring an output into (N, C) float form, or say why it is no list of scores."""
+    plain = type(values) is np.ndarray and values.dtype.char == "f" and values.ndim == 2
+    if plain and len(values) == n and values.size:
+        return values  # type: ignore[no-any-return]
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
         kind = getattr(getattr(values, "dtype", None), "name", type(values).__name__)
         raise OutputUnsupportedError(model.id, f"a {kind}", "an array of scores, (N, C)")

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from workbench.models.graph import GraphFacts
     from workbench.models.spec import ModelSpec
 
-#: What tells one session from another: the file as it is now, and how it is opened.
-Key = tuple[str, int, int, Options]
+#: What tells one session from another: the file as it is now, and how it is opened (as text: a
+#: string remembers its hash).
+Key = tuple[str, int, int, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,7 +259,7 @@ class ModelHub(Displayable):
     def _identity(self, model: Model) -> tuple[Any, ...]:
         """Tell whether the file, or what is written about it, has changed."""
         stamps = []
-        for path in (os.fspath(model.path), *model._watched):
+        for path in (model._file, *model._watched):
             try:
                 status = os.stat(path)  # noqa: PTH116  (half the time of Path.stat)
                 stamps.append((status.st_size, status.st_mtime_ns, status.st_ino))
@@ -285,10 +286,10 @@ class ModelHub(Displayable):
 
     def _key(self, model: Model) -> Key:
         try:
-            status = os.stat(model.path)  # noqa: PTH116  (half the time of Path.stat)
+            status = os.stat(model._file)  # noqa: PTH116  (half the time of Path.stat)
         except OSError as error:
-            raise MissingFileError(str(model.path), "model file") from error
-        return (str(model.path), status.st_size, status.st_mtime_ns, model.options)
+            raise MissingFileError(model._file, "model file") from error
+        return (model._file, status.st_size, status.st_mtime_ns, model._opened)
 
     def unload(self, model: str | Path | Model | None = None) -> Unloaded:
         """Close the sessions of a model (all models: None) and give their memory back.

@@ -57,6 +57,8 @@ class Model(Displayable):
         self.spec = spec
         self.graph = graph
         self.options = options
+        #: file and options as text, for the hub: a Path would be turned into it in each run
+        self._file, self._opened = str(spec.path), repr(options)
         #: what the hub was asked for: the id, or the path
         self.asked = asked
         self._hub = hub
@@ -68,6 +70,7 @@ class Model(Displayable):
     def _update(self, spec: ModelSpec, graph: GraphFacts) -> None:
         """Take over a new description: the file, or its metadata, has changed."""
         self.spec, self.graph, self.session = spec, graph, None
+        self._file = str(spec.path)
         for name in ("preprocessing", "image_input", "scores_output", "output_operator",
                      "batch_axis"):  # fmt: skip
             self.__dict__.pop(name, None)

@@ -180,13 +180,13 @@ def read(
         parts = [exp(x - top) for x in values]
         total = sum(parts)
         energy = top + log(total)
-        shares = array("f", [part / total for part in parts])
+        shares = array("f", [part / total for part in parts]).tobytes()
         probabilities = np.frombuffer(shares, np.float32)  # less to look up than np.array
     else:
         probabilities, together = _softmax_and_energy(scores)
         energy = float(together)
         finite = bool(np.isfinite(scores).all())
-    probabilities.flags.writeable = False
+    probabilities.setflags(write=False)
     if outside is None or not finite:
         found = None
     elif outside == "max_softmax":
