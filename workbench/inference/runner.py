@@ -496,7 +496,9 @@ class Runner(Displayable):
             after = clock()
         load_s = before - asked if cold and before - asked > _LOAD_SHOWN_S else 0.0
         n = len(told)
-        rows = _rows(values, len(batch), model)[:n]
+        rows = _rows(values, len(batch), model)
+        if n < len(rows):  # the batch was filled up
+            rows = rows[:n]
         spec = model.spec
         if not n:
             return []

@@ -215,7 +215,7 @@ class ModelHub(Displayable):
             return name
 
     def _own(self, model: Model) -> Model:
-        if model.hub is not self:
+        if model._hub is not self:
             raise ConfigError("model", model.id, "a Model of this hub, or its id")
         return model
 
