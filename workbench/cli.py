@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -49,6 +49,7 @@ DEFAULT_MODEL = "cifar10"
 _EXTRAS = {
     "heif": ("pillow_heif", "HEIC photos"),
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
+    "remote": ("fsspec", "models in s3:// and gs:// buckets"),
 }
 #: A spreadsheet takes a cell that begins with one of these for a formula
 #: (OWASP, "CSV Injection").
@@ -217,11 +218,17 @@ def safe_cell(text: str) -> str:
 @app.command()
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Add those of the catalogue that can be pulled.")
+    ] = False,
 ) -> None:
     """List the models that can be used here."""
     from workbench.models.hub import ModelHub
 
     rows = ModelHub().rows()
+    if everything:
+        _list_all(rows, as_json)
+        return
     if as_json:
         typer.echo(json.dumps(rows, indent=2, allow_nan=False))
         return
@@ -239,6 +246,122 @@ def models(
         for r in rows
     )
     _show(Card("Models", (Table(columns, table, numeric=("size", "top-1")),)))
+
+
+def _list_all(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """List what is here, then what the catalogue has besides."""
+    from workbench.models.catalog import entries
+
+    here = {r["id"] for r in rows}
+    if as_json:
+        told = [
+            {"id": e.id, "task": e.task, "size_bytes": e.size_bytes, "licence": e.licence,
+             "accuracy": dict(e.accuracy), "sha256": e.sha256, "sources": list(e.sources),
+             "here": e.id in here}
+            for e in entries().values()
+        ]  # fmt: skip
+        typer.echo(json.dumps({"here": rows, "catalogue": told}, indent=2, allow_nan=False))
+        return
+    table = [(r["id"], r["task"], size(r["size_bytes"]), "–" if r["accuracy"] is None else
+              f"top1 {r['accuracy']:.3f}", r["licence"] or "–", "here") for r in rows]  # fmt: skip
+    table += [
+        (e.id, e.task, size(e.size_bytes), e.score or "–", e.licence, "pull")
+        for e in entries().values()
+        if e.id not in here
+    ]
+    columns = ("id", "task", "size", "accuracy", "licence", "is")
+    card = Table(columns, tuple(table), numeric=("size",))
+    _show(Card("Models here and in the catalogue (workbench pull ID)", (card,)))
+
+
+Source = Annotated[
+    str | None,
+    typer.Argument(help="Catalogue name, https://, hf://org/repo/file, ipfs://, s3://, gs:// or "
+                   "a path."),
+]  # fmt: skip
+Names = Annotated[list[str] | None, typer.Argument(help="Ids; all that are locked by default.")]
+Http = Annotated[bool | None, typer.Option("--allow-http", help="Take plain http as well.")]
+Private = Annotated[
+    bool | None,
+    typer.Option("--allow-private", help="Dial private, loopback and link-local addresses."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.command()
+def pull(
+    source: Source = None,
+    name: Annotated[str | None, typer.Option("--id", help="Name that the model gets.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Hash that the file must have.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="JSON file with fields of its description.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of another of that name.")
+    ] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Make the folder what its models.lock says.")
+    ] = False,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="Largest download.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit in seconds.")] = None,
+    allow_http: Http = None,
+    allow_private: Private = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a model, verify it, and put it on the shelf with all that belongs to it."""
+    from workbench.models.hub import ModelHub
+
+    if locked == (source is not None):
+        raise typer.BadParameter("give a source, or --locked")
+    hub = ModelHub()
+    limits: dict[str, Any] = {"max_bytes": max_bytes, "timeout_s": timeout, "allow_http": allow_http,
+              "allow_private": allow_private}  # fmt: skip
+    progress = sys.stderr.isatty() and not quiet
+    if source is None:
+        _show(hub.pull_locked(progress=progress, **limits)._card())
+        return
+    model = hub.pull(
+        source, name, sha256=sha256, metadata=metadata, replace=replace, progress=progress,
+        **limits,
+    )  # fmt: skip
+    _show(model._card())
+    typer.echo(f"Use it with: workbench classify -m {model.id} PICTURE", err=True)
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Take the hash of every file that was pulled again; exits with 1 where one is not right."""
+    from workbench.models.hub import ModelHub
+
+    told = ModelHub().verify(*(names or ()))
+    typer.echo(json.dumps(told.rows(), indent=2)) if as_json else _show(told._card())
+    if not told.ok:
+        for name, finding in told.wrong:
+            _complain(f"{name}: {finding.path} is {finding.state}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def update(
+    names: Names = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    allow_http: Http = None,
+    allow_private: Private = None,
+) -> None:
+    """Ask the sources of what was pulled what they have now, and pull what has changed."""
+    from workbench.models.hub import ModelHub
+
+    told = ModelHub().update(
+        *(names or ()), dry_run=dry_run, progress=sys.stderr.isatty(), allow_http=allow_http,
+        allow_private=allow_private,
+    )  # fmt: skip
+    typer.echo(json.dumps(told.rows(), indent=2)) if as_json else _show(told._card())
+    if any(n.outcome == "failed" for n in told.news):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -62,7 +62,8 @@ nothing of this package catches it sensibly.
     WorkbenchWarning (UserWarning)
     ├── ProviderFallbackWarning     asked for one provider, ran on another
     ├── UnstableTimingWarning       a timing whose spread is too wide to quote
-    └── InferredMetadataWarning     a model without metadata: what was guessed
+    ├── InferredMetadataWarning     a model without metadata: what was guessed
+    └── IncompletePullWarning       a model that was pulled without something that belongs to it
 """
 
 from __future__ import annotations
@@ -364,10 +365,10 @@ class ChecksumError(ModelFileError):
 
     code = "checksum_mismatch"
 
-    def __init__(self, where: str, expected: str, seen: str) -> None:
+    def __init__(self, where: str, expected: str, seen: str, *, kind: str = "sha256") -> None:
         self.where, self.expected, self.seen = where, expected, seen
         super().__init__(
-            f"{where} has sha256 {seen}; expected {expected}.",
+            f"{where} has {kind} {seen}; expected {expected}.",
             "The file is damaged or is another one: get it again from its source.",
         )
 
@@ -812,6 +813,14 @@ class InferredMetadataWarning(WorkbenchWarning):
             f"Model {model!r} has no metadata. {' '.join(self.guesses)} Write what holds into "
             "its metadata, or pass it as metadata= to hub.preload."
         )
+
+
+class IncompletePullWarning(WorkbenchWarning):
+    """A model was pulled, and something that belongs to it was not."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"Model {model!r} was pulled, but not all of it. {reason}")
 
 
 # ── the engine's own errors ───────────────────────────────────────────────────────────────────

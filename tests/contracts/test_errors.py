@@ -257,6 +257,10 @@ SAID = [
         "Model 'mine' has no metadata. It is a guess. So is that. Write what holds into its "
         "metadata, or pass it as metadata= to hub.preload.",
     ),
+    (
+        errors.IncompletePullWarning("mine", "Its labels could not be had."),
+        "Model 'mine' was pulled, but not all of it. Its labels could not be had.",
+    ),
 ]
 #: Families: they are caught, never raised.
 FAMILIES = {
