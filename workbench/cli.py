@@ -314,8 +314,8 @@ def pull(
     if locked == (source is not None):
         raise typer.BadParameter("give a source, or --locked")
     hub = ModelHub()
-    limits: dict[str, Any] = {"max_bytes": max_bytes, "timeout_s": timeout, "allow_http": allow_http,
-              "allow_private": allow_private}  # fmt: skip
+    limits: dict[str, Any] = {"max_bytes": max_bytes, "timeout_s": timeout}
+    limits |= {"allow_http": allow_http, "allow_private": allow_private}
     progress = sys.stderr.isatty() and not quiet
     if source is None:
         _show(hub.pull_locked(progress=progress, **limits)._card())
