@@ -205,7 +205,7 @@ def test_the_warm_up_button_warms(app):
 
 
 def test_an_error_of_the_painting_is_shown_and_kept(app, monkeypatch):
-    monkeypatch.setattr(type(app.sitting), "history", lambda _: 1 / 0)
+    monkeypatch.setattr(type(app.sitting.runs), "times", lambda _: 1 / 0)
     app.sitting.runs.append(object())
     monkeypatch.setattr(type(app.sitting), "results", property(lambda _: []))
     app.repaint()

@@ -20,8 +20,9 @@ from workbench.preprocessing import presets
 from workbench.units import count
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
+from workbench.widgets.history import ORDERS
 from workbench.widgets.knob import Knobs
-from workbench.widgets.panel import Panel, button, html_of, row, show, text
+from workbench.widgets.panel import Panel, button, half, html_of, labelled, row, show, text
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
@@ -49,16 +50,18 @@ class App(Panel):
         super().__init__(sitting)
         self.sitting = sitting
         self._quiet = False  # while controls are painted, they are not being moved
-        self.zone = DropZone(sitting.take, sitting.fail)
+        self.zone = DropZone(sitting.take, sitting.fail, begin=sitting.begin)
         self._make_place()
         self._make_controls()
         self.form = NewcomerForm(sitting)
-        self.result, self.trace = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.result, self.trace = half("340px"), half("520px")
         self.history, self.all, self.about = HTML(), HTML(), HTML()
+        self.order = labelled(Dropdown, "Order", "240px", options=tuple(ORDERS))
+        self.order.observe(lambda _: self.repaint(), "value")
         self.dials = Dials(sitting.turn)
         self._base: Pipeline | None = None
         self.more = Accordion(
-            (self.dials, self.history, self.all, self.about),
+            (self.dials, self.history, VBox((self.order, self.all)), self.about),
             titles=("Preprocessing steps", "Times of this sitting", "All results", "The model"),
         )
         self._make_endings()
@@ -69,7 +72,7 @@ class App(Panel):
             self.status,
             self.error_line,
             self.form,
-            row(self.result, self.trace),
+            row(self.result, self.trace, top=True),
             self.endings,
             self.said,
             self.snippet,
@@ -123,18 +126,18 @@ class App(Panel):
 
     def _make_controls(self) -> None:
         sitting = self.sitting
-        self.picker = Dropdown(options=sitting.models(), value=sitting.model or None,
-                               description="Model", layout=Layout(width="260px"))  # fmt: skip
+        self.picker = labelled(Dropdown, "Model", "240px", options=sitting.models(),
+                               value=sitting.model or None)  # fmt: skip
         self.badge = HTML()
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
                                   "steady", "fire")  # fmt: skip
-        self.top_k = IntSlider(value=sitting.top_k, min=1, max=20, description="Top",
-                               continuous_update=False, layout=Layout(width="260px"))  # fmt: skip
-        self.preset = Dropdown(
+        self.top_k = labelled(IntSlider, "Top", "220px", value=sitting.top_k, min=1, max=20,
+                              continuous_update=False)  # fmt: skip
+        self.preset = labelled(
+            Dropdown,
+            "Preprocessing",
+            "260px",
             options=[(_OWN, ""), *((name, name) for name in presets.NAMES)],
-            description="Preprocessing",
-            style={"description_width": "initial"},
-            layout=Layout(width="260px"),
         )
         self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
                                    "refresh")  # fmt: skip
@@ -172,6 +175,7 @@ class App(Panel):
 
     def _clear(self) -> None:
         self.snippet.value = ""
+        self.zone.clear()
         self.sitting.clear()
 
     # ── painting ──────────────────────────────────────────────────────────────────────────────
@@ -198,8 +202,13 @@ class App(Panel):
         self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
         runs = tuple(sitting.runs)
-        self.draw(self.history, runs, lambda: html_of(sitting.history()) if runs else _NOTHING)
-        self.draw(self.all, runs, lambda: html_of(sitting.together()) if runs else _NOTHING)
+        self.draw(self.history, runs, lambda: html_of(sitting.runs.times()) if runs else _NOTHING)
+        order = self.order.value
+        self.draw(
+            self.all,
+            (*runs, order),
+            lambda: html_of(sitting.runs.together(order)) if runs else _NOTHING,
+        )
         self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
         self._paint_dials()
         self.form.paint()

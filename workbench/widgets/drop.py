@@ -24,6 +24,7 @@ class DropZone(anywidget.AnyWidget):
     ----------
     accept : called with each whole :class:`Upload`
     refuse : called with the error of each file that is not taken
+    begin : called when a person has given something, before the first of its files arrives
     image_bytes, model_bytes : limits, held in the browser before anything is sent, and here
     label : what stands in the zone
 
@@ -43,12 +44,13 @@ class DropZone(anywidget.AnyWidget):
         accept: Callable[[Upload], object],
         refuse: Callable[[WorkbenchError], object],
         *,
+        begin: Callable[[], object] = lambda: None,
         image_bytes: int | None = None,
         model_bytes: int = MODEL_BYTES,
         label: str = "",
     ) -> None:
         self.inbox = Inbox(image_bytes=image_bytes, model_bytes=model_bytes)
-        self._accept, self._refuse = accept, refuse
+        self._accept, self._refuse, self._begin = accept, refuse, begin
         super().__init__(
             label=label or ("Drop pictures or .onnx models here" if model_bytes else
                             "Drop pictures here"),
@@ -58,8 +60,14 @@ class DropZone(anywidget.AnyWidget):
         )  # fmt: skip
         self.on_msg(self._received)
 
+    def clear(self) -> None:
+        """Take the list of files from the screen."""
+        self.send({"kind": "clear"})
+
     def _received(self, _widget: Any, message: object, buffers: Any) -> None:
         arrival = self.inbox.receive(message, buffers or ())
+        if arrival.begins:
+            self._begin()
         if arrival.reply is not None:
             self.send(dict(arrival.reply))
         if arrival.error is not None:

@@ -101,10 +101,14 @@ function render({ model, el }) {
 
   // ── sending ─────────────────────────────────────────────────────────────────────────────────
   function heard(message) {
+    if (message?.kind === "clear") {
+      list.replaceChildren();
+      return say("");
+    }
     const waiting = answers.get(message?.id);
-    if (!waiting) return; // another view's
+    if (!waiting) return undefined; // another view's
     answers.delete(message.id);
-    waiting(message);
+    return waiting(message);
   }
   model.on("msg:custom", heard);
   tidy.push(() => model.off("msg:custom", heard));
@@ -126,11 +130,11 @@ function render({ model, el }) {
     }
   }
 
-  async function transfer(file, name, via, shown) {
+  async function transfer(file, name, via, shown, first) {
     const id = `${view}-${++number}`;
     const slow = () => shown.tell("waiting: the kernel is busy or not connected");
     try {
-      let answer = await ask({ kind: "begin", id, name, size: file.size, via }, [], slow);
+      let answer = await ask({ kind: "begin", id, name, size: file.size, via, first }, [], slow);
       while (answer.kind === "more") {
         const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
         shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
@@ -147,7 +151,9 @@ function render({ model, el }) {
 
   function take(files, via) {
     say("");
-    for (const file of files) {
+    for (const old of list.querySelectorAll(".wb-drop-done, .wb-drop-failed")) old.remove();
+    for (const [place, file] of files.entries()) {
+      const first = place === 0; // what is said of earlier files goes with the first of these
       const name = file.name || (via === "camera" ? "camera.jpg" : "pasted.png");
       const isModel = /\.onnx$/i.test(name);
       const limit = isModel ? model.get("model_limit") : model.get("image_limit");
@@ -155,11 +161,11 @@ function render({ model, el }) {
         const what = isModel && !limit ? "no models are taken here"
           : `it has ${sizeText(file.size)}; the limit is ${sizeText(limit)}`;
         row(name, "").tell(`not sent: ${what}`, "wb-drop-failed");
-        model.send({ kind: "refused", name, size: file.size });
+        model.send({ kind: "refused", name, size: file.size, first });
         continue;
       }
       const shown = row(name, "waits");
-      line = line.then(() => transfer(file, name, via, shown));
+      line = line.then(() => transfer(file, name, via, shown, first));
     }
   }
 

@@ -39,6 +39,7 @@ class Intake(Activity):
         def work(job: Job) -> Any:
             return self._run(upload, job.stop)
 
-        self.attempt(
-            lambda: self.worker.submit(upload.name, work, done=self.results.append), upload.name
-        )
+        def act() -> None:
+            self.worker.submit(upload.name, work, done=self.results.append)
+
+        self.attempt(act, upload.name, begins=False)  # it may be one of several that came at once

@@ -51,7 +51,7 @@ class Newcomer(Displayable):
         NotOnnxError, InvalidModelError, … : what the gate refuses
         UnsupportedInputsError : it takes no picture, or gives no scores of classes
         """
-        graph = gate.examine(path)
+        graph = gate.examine(path, name=name)
         model_id = name_for(name or path.name, known)
         spec = infer_spec(model_id, path, graph)
         spec.check_classification(graph)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.widgets.activity import Activity
 
 #: A row whose parts go beneath each other where the window is narrow.
-WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%", "grid_gap": "2px 14px"}
 
 
 class Panel(VBox):
@@ -135,9 +135,21 @@ def parts(widget: Widget) -> Iterable[Widget]:
     yield widget
 
 
-def row(*children: Widget) -> HBox:
-    """Return a row that wraps."""
-    return HBox(children, layout=Layout(**WRAP))
+def row(*children: Widget, top: bool = False) -> HBox:
+    """Return a row that wraps; its parts stand on one line, or begin at one (``top``)."""
+    lines = {"align_items": "flex-start"} if top else {}
+    return HBox(children, layout=Layout(**WRAP | lines))
+
+
+def half(basis: str = "360px") -> HTML:
+    """Return a place for a display in a row: it takes its share, and never more than there is."""
+    return HTML(layout=Layout(flex=f"1 1 {basis}", width="auto", min_width="0", max_width="100%"))
+
+
+def labelled(kind: Callable[..., Any], name: str, width: str, **options: Any) -> Any:
+    """Return a control whose label takes the room that it needs, and no more."""
+    style = {"description_width": "initial"}
+    return kind(description=name, style=style, layout=Layout(width=width), **options)
 
 
 def button(name: str, call: Callable[[], object], tooltip: str = "", icon: str = "") -> Button:
