@@ -315,7 +315,7 @@ _NOTE_COLOUR = "border-left:4px solid #b06000;border-left-color:var(--jp-warn-co
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
 _NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0;white-space:nowrap"
 #: A cell with a sentence keeps room for it, also in a narrow window, which then scrolls.
-_SENTENCE, _SENTENCE_LETTERS = ";min-width:16em", 40
+_SENTENCE, _SENTENCE_LETTERS = ";min-width:13em", 40
 #: A cell that is shorter stays on one line: a shape, a count with its unit.
 _ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 24
 #: A number and its unit, which stay together where a line wraps.

@@ -33,7 +33,7 @@ class Activity:
 
     def fail(self, error: Exception, about: str = "") -> None:
         """Show an error and keep it."""
-        self.problems.add(error, about)
+        self.problems.add(error, about or str(getattr(error, "where", "")))
         self.changed()
 
     def begin(self) -> None:

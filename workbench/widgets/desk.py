@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipywidgets import (
     HTML,
-    Accordion,
     BoundedIntText,
     Dropdown,
     IntSlider,
@@ -22,6 +21,7 @@ from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
 from workbench.widgets.history import ORDERS
 from workbench.widgets.knob import Knobs
+from workbench.widgets.look import Fold
 from workbench.widgets.panel import Panel, button, half, html_of, labelled, row, show, text
 from workbench.widgets.snippet import Snippet
 
@@ -54,29 +54,32 @@ class App(Panel):
         self._make_place()
         self._make_controls()
         self.form = NewcomerForm(sitting)
-        self.result, self.trace = half("340px"), half("520px")
+        self.result, self.trace = half("340px"), half("640px")
         self.history, self.all, self.about = HTML(), HTML(), HTML()
         self.order = labelled(Dropdown, "Order", "240px", options=tuple(ORDERS))
         self.order.observe(lambda _: self.repaint(), "value")
         self.dials = Dials(sitting.turn)
-        self._base: Pipeline | None = None
-        self.more = Accordion(
-            (self.dials, self.history, VBox((self.order, self.all)), self.about),
-            titles=("Preprocessing steps", "Times of this sitting", "All results", "The model"),
+        self.reset_button = button("Reset", sitting.reset, "Turn everything back", "undo")
+        self._base: tuple[Pipeline | None, bool] = None, False
+        self.more = (
+            Fold("Preprocessing steps", self.dials, self.reset_button),
+            Fold("Times of this sitting", self.history),
+            Fold("All results", self.order, self.all),
+            Fold("The model", self.about),
         )
         self._make_endings()
         self.children = (
             self.zone,
             self.place,
             self.controls,
+            self.endings,
             self.status,
             self.error_line,
-            self.form,
-            row(self.result, self.trace, top=True),
-            self.endings,
             self.said,
             self.snippet,
-            self.more,
+            self.form,
+            row(self.result, self.trace, top=True),
+            *self.more,
         )
         self.begin()
         sitting.look()
@@ -128,15 +131,15 @@ class App(Panel):
         sitting = self.sitting
         self.picker = labelled(Dropdown, "Model", "240px", options=sitting.models(),
                                value=sitting.model or None)  # fmt: skip
-        self.badge = HTML()
+        self.badge = HTML(layout=Layout(width="76px"))  # as wide as its longest word
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
                                   "steady", "fire")  # fmt: skip
-        self.top_k = labelled(IntSlider, "Top", "220px", value=sitting.top_k, min=1, max=20,
+        self.top_k = labelled(IntSlider, "Top", "180px", value=sitting.top_k, min=1, max=20,
                               continuous_update=False)  # fmt: skip
         self.preset = labelled(
             Dropdown,
             "Preprocessing",
-            "260px",
+            "240px",
             options=[(_OWN, ""), *((name, name) for name in presets.NAMES)],
         )
         self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
@@ -215,11 +218,11 @@ class App(Panel):
 
     def _paint_dials(self) -> None:
         """Move the sliders where another recipe is begun with, and not while one is turned."""
-        base = self.sitting.base
-        if base != self._base:
-            self._base = base
-            if base is not None:
-                self.dials.set(Knobs.of(base))
+        base, turned = self.sitting.base, self.sitting.pipeline is not None
+        self.reset_button.disabled = not turned
+        if base is not None and (base != self._base[0] or self._base[1] > turned):
+            self.dials.set(Knobs.of(base))
+        self._base = base, turned
         show(self.dials, base is not None)
 
     def __repr__(self) -> str:
@@ -236,7 +239,7 @@ class NewcomerForm(VBox):
         wide = {"style": {"description_width": "110px"}, "layout": Layout(width="320px")}
         self.card = HTML()
         self.name = Text(description="Name", **wide)
-        self.preset = Dropdown(options=presets.NAMES, description="Preprocessing", **wide)
+        self.preset = Dropdown(options=presets.NAMES, description="Preset", **wide)
         self.side = BoundedIntText(description="Input size", min=1, max=16_384, **wide)
         self.color = Dropdown(options=("RGB", "BGR", "GRAY"), description="Colours", **wide)
         self.activation = Dropdown(

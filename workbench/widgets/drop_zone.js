@@ -22,6 +22,17 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** Why a browser refused the camera or the clipboard, in words. */
+function why(error) {
+  return {
+    NotAllowedError: "the browser does not allow this page to use it",
+    SecurityError: "the browser does not allow this page to use it",
+    NotFoundError: "none was found",
+    NotReadableError: "another program is using it",
+    AbortError: "it was interrupted",
+  }[error.name] ?? error.name;
+}
+
 function button(text, title) {
   const node = make("button", { type: "button", class: "wb-drop-button", title }, text);
   return node;
@@ -213,7 +224,7 @@ function render({ model, el }) {
       if (found.length) take(found, "paste");
       else say("There is no picture on the clipboard.");
     } catch (error) {
-      say(`The clipboard may not be read here (${error.name}). Click the zone and press Ctrl+V.`);
+      say(`The clipboard cannot be read: ${why(error)}. Click the zone and press Ctrl+V or ⌘V.`);
     }
     root.focus();
   });
@@ -233,7 +244,7 @@ function render({ model, el }) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch (error) {
-      say(`The camera cannot be used here (${error.name}).`);
+      say(`No camera: ${why(error)}.`);
       return undefined;
     }
     const video = make("video", { autoplay: "", playsinline: "", "aria-label": "Camera" });

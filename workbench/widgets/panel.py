@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox, Widget
 
 from workbench.cards import Card, Notes, as_html
+from workbench.widgets.look import Look
 from workbench.widgets.problem import Problem
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Panel(VBox):
 
     def __init__(self, activity: Activity) -> None:
         super().__init__(layout=Layout(width="100%", overflow="hidden"))
+        self.add_class("wb-panel")
         self.activity = activity
         self._painting = threading.RLock()
         self._drawn: dict[int, object] = {}
@@ -43,6 +45,7 @@ class Panel(VBox):
 
     def begin(self) -> None:
         """Paint, now and from now on: called once all parts are there."""
+        self.children = (Look(), *self.children)
         self.activity.listen(self.repaint)
         self.repaint()
 

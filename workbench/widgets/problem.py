@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from workbench.cards import Card, Facts, Notes, Table, as_html
+from workbench.cards import Card, Facts, Notes, as_html
 from workbench.errors import CancelledError, WorkbenchError, abridge
 
 #: Errors that are kept, and those that are shown at once.
@@ -47,10 +47,12 @@ class Problem:
 
 def _together(problems: tuple[Problem, ...], more: int) -> Card:
     """Return several errors as one card with a row each."""
-    rows = tuple((p.about or "–", *p.words(), p.code) for p in problems)
-    table = Table(("what", "why", "hint", "code"), rows, "Not done, the last beneath")
+    rows = tuple(
+        (p.about or "–", " ".join(filter(None, (f"{p.code}:", *p.words())))) for p in problems
+    )
+    many = f"{len(problems) + more} things were not done, the last beneath."
     notes = (f"And {more} before these; .errors has them.",) if more else ()
-    return Card(f"{len(problems) + more} not done", (table, Notes(notes)))
+    return Card("Not done", (Notes((many,), urgent=True), Facts(rows), Notes(notes)))
 
 
 class Problems:

@@ -40,8 +40,16 @@ class Script:
             content = path.read_bytes()
             mark = hashlib.sha256(content).hexdigest()[:8]
             kept = write(folder / safe_name(f"{name}.onnx", mark), content)
-            told = (f"{name!r},", f"path={kept.as_posix()!r},", f"metadata={_literal(metadata)},")
-            lines += ["hub.preload(", *(f"    {line}" for line in told), ")"]
+            told = (
+                f"{name!r},",
+                f"path={kept.as_posix()!r},",
+                f"metadata={_literal(metadata, 72)},",
+            )
+            lines += [
+                "hub.preload(",
+                *(f"    {part}" for line in told for part in line.splitlines()),
+                ")",
+            ]
         lines.append("runner = wb.Runner(hub)")
         pipelines: dict[str, str] = {}  # code → name, in the order of first use
         calls: dict[str, None] = {}
@@ -75,9 +83,9 @@ def pipeline_code(pipeline: Pipeline) -> str:
     return f"wb.Pipeline.from_recipe([\n{steps}])"
 
 
-def _literal(value: object) -> str:
-    """Return Python code of a value, on one line."""
-    return pformat(value, sort_dicts=False, width=10**6, compact=True)
+def _literal(value: object, width: int = 10**6) -> str:
+    """Return Python code of a value, on one line where a width allows it."""
+    return pformat(value, sort_dicts=False, width=width, compact=True)
 
 
 def _source(photo: Photo, folder: Path) -> str:

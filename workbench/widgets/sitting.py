@@ -155,6 +155,10 @@ class Sitting(Activity):
 
         self.attempt(act)
 
+    def reset(self) -> None:
+        """Go back to the recipe that parameters are turned from."""
+        self.attempt(lambda: self._choose(None, self.preset or "", None))
+
     def look(self) -> None:
         """Read what the chosen model is, without loading it."""
         name = self.model
@@ -364,6 +368,7 @@ class Sitting(Activity):
             self.hub.load(self._handle(name))
         finally:
             self._loading = ""
+            self.changed()
 
     def _warm_up(self, name: str) -> None:
         def work(job: Job) -> object:
