@@ -36,7 +36,7 @@ class Comparer(Panel):
             rows=min(8, max(3, len(options))),
         )
         self.zone = DropZone(
-            comparison.take, comparison.fail, begin=comparison.begin, model_bytes=0
+            comparison.take, comparison.fail, begin=comparison.begin, model_bytes=0, several=False
         )
         self.zone.layout.flex, self.zone.layout.min_width = "1 1 320px", "0"
         self.table = HTML()

@@ -62,7 +62,7 @@ class App(Panel):
         self.reset_button = button("Reset", sitting.reset, "Turn everything back", "undo")
         self._base: tuple[Pipeline | None, bool] = None, False
         self.more = (
-            Fold("Preprocessing steps", self.dials, self.reset_button),
+            Fold("Preprocessing steps", self.dials, row(self.reset_button)),
             Fold("Times of this sitting", self.history),
             Fold("All results", self.order, self.all),
             Fold("The model", self.about),

@@ -46,7 +46,7 @@ function render({ model, el }) {
   let line = Promise.resolve(); // files are sent one after another
 
   // ── what is seen ────────────────────────────────────────────────────────────────────────────
-  const picker = make("input", { type: "file", multiple: "", class: "wb-drop-hidden",
+  const picker = make("input", { type: "file", class: "wb-drop-hidden",
     tabindex: "-1", "aria-hidden": "true" });
   const choose = button("Choose files", "Choose files of this computer");
   const paste = button("Paste", "Take a picture from the clipboard");
@@ -83,10 +83,11 @@ function render({ model, el }) {
     const not = missing.length ? ` This page may not use ${missing.join(" or ")}.` : "";
     hint.textContent =
       `Pictures up to ${sizeText(model.get("image_limit"))}${models}. ` +
-      `Several at once are fine; Ctrl+V or ⌘V pastes.${not}`;
+      `${model.get("several") ? "Several at once are fine; " : ""}Ctrl+V or ⌘V pastes.${not}`;
+    picker.toggleAttribute("multiple", model.get("several"));
   }
   labels();
-  for (const name of ["label", "accept", "image_limit", "model_limit"]) {
+  for (const name of ["label", "accept", "several", "image_limit", "model_limit"]) {
     model.on(`change:${name}`, labels);
     tidy.push(() => model.off(`change:${name}`, labels));
   }
@@ -160,8 +161,9 @@ function render({ model, el }) {
     }
   }
 
-  function take(files, via) {
-    say("");
+  function take(given, via) {
+    const files = model.get("several") ? given : given.slice(0, 1);
+    say(files.length < given.length ? `One at a time: ${files[0].name} was taken.` : "");
     for (const old of list.querySelectorAll(".wb-drop-done, .wb-drop-failed")) old.remove();
     for (const [place, file] of files.entries()) {
       const first = place === 0; // what is said of earlier files goes with the first of these

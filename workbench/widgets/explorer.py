@@ -36,6 +36,7 @@ class Explorer(Panel):
             exploration.fail,
             begin=exploration.begin,
             model_bytes=0,
+            several=False,
             label="Drop another picture here",
         )
         self.children = (

@@ -30,6 +30,7 @@ class Panel(VBox):
 
     #: what this is, and what to do where nothing answers
     title = "workbench widget"
+    children: tuple[Widget, ...]
 
     def __init__(self, activity: Activity) -> None:
         super().__init__(layout=Layout(width="100%", overflow="hidden"))
