@@ -322,7 +322,7 @@ _ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 24
 _QUANTITY = re.compile(r"(?:&[lg]t;)?\d[\d.]* (?:%|[nµm]?s|[kMG]?B)(?!\w)")
 _WIDE = "640px"
 #: Share of the row that bars take; names and numbers stand close to them.
-_BAR_ROOM = "70%"
+_BAR_ROOM = "60%"
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:2px 0"
 
 
@@ -418,7 +418,7 @@ def _short(name: str) -> str:
 
 def _table(caption: str, body: str, *, hidden: bool = False, room: str = "") -> str:
     hide = ";position:absolute;left:-10000px" if hidden else ""
-    width = f"width:100%;max-width:{room};" if room else ""
+    width = f"width:100%;max-width:{room};table-layout:auto;" if room else ""
     return (
         f"<table style='{width}border-collapse:collapse;margin:4px 0'>"
         f"<caption style='{_CAPTION}{hide}'>{leaf(caption)}</caption>{body}</table>"
