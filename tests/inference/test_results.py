@@ -146,9 +146,7 @@ def test_the_note_is_silent_inside_and_speaks_outside() -> None:
 def test_a_label_goes_without_a_note_only_above_all_other_things(
     score: float, rivals: int, verdict: str
 ) -> None:
-    outside = Outside.among(
-        (0.1, 0.6, 0.8, 0.9), score, threshold=0.5, kind="max_softmax", note="none of mine"
-    )
+    outside = Outside.among((0.1, 0.6, 0.8, 0.9), score, 0.5, "max_softmax", "none of mine")
     assert (outside.rivals, outside.verdict) == (rivals, verdict)
     assert bool(outside.sentence()) == bool(verdict)
     assert outside.doubtful == verdict.startswith("possibly")

@@ -541,7 +541,9 @@ class Runner(Displayable):
                     activation=found.activation,
                     outside=None
                     if rule is None or found.outside is None
-                    else Outside.among(rule.others, found.outside, rule.threshold, rule.score, rule.note),
+                    else Outside.among(
+                        rule.others, found.outside, rule.threshold, rule.score, rule.note
+                    ),
                     classes=few,
                     batch=n,
                     _input=kept,
