@@ -116,7 +116,9 @@ class App(Panel):
         self.open_button = button("Open", self._open, "Take what the field says", "folder-open")
         self.path.on_msg(self._typed)
         if sitting.audience:
-            self.place = HTML(text(f"Path and URL fields are off: {sitting.audience}."))
+            self.place = HTML(
+                text(f"Path and URL fields are off, and no file is written: {sitting.audience}.")
+            )
         else:
             self.place = row(self.path, self.open_button)
 

@@ -60,7 +60,7 @@ class DropZone(anywidget.AnyWidget):
             accept="image/*,.onnx" if model_bytes else "image/*",
             image_limit=self.inbox.image_bytes,
             model_limit=model_bytes,
-        )  # fmt: skip
+        )
         self.on_msg(self._received)
 
     def clear(self) -> None:

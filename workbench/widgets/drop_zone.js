@@ -4,6 +4,8 @@
 const CHUNK_BYTES = 1_000_000;
 const PATIENCE_MS = 4_000;
 const ROWS = 8;
+const FOLDER_MOST = 100; // files of folders that are dropped at once
+const FOLDER_TAKES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|onnx)$/i;
 
 /** Three significant figures and a decimal unit, as workbench.units.size writes them. */
 export function sizeText(bytes) {
@@ -20,6 +22,31 @@ function make(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+/** The files that were dropped; of folders, what looks like a picture or a model. */
+async function dropped(transfer) {
+  const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.());
+  const files = [...(transfer?.files ?? [])]; // both must be read before anything is awaited
+  if (!entries.some((entry) => entry?.isDirectory)) return files;
+  const found = [];
+  const waiting = entries.filter(Boolean);
+  while (waiting.length && found.length < FOLDER_MOST) {
+    const entry = waiting.shift();
+    if (entry.isFile) {
+      if (FOLDER_TAKES.test(entry.name) && !entry.name.startsWith(".")) {
+        found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+      }
+      continue;
+    }
+    const reader = entry.createReader();
+    for (;;) { // a reader gives some at a time
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) break;
+      waiting.push(...some);
+    }
+  }
+  return found;
 }
 
 /** Why a browser refused the camera or the clipboard, in words. */
@@ -157,7 +184,7 @@ function render({ model, el }) {
     } catch (error) {
       answers.delete(id);
       model.send({ kind: "abort", id });
-      shown.tell(`could not be read (${error.name}); is it a folder?`, "wb-drop-failed");
+      shown.tell(`could not be read (${error.name})`, "wb-drop-failed");
     }
   }
 
@@ -200,9 +227,10 @@ function render({ model, el }) {
       if (kind === "dragover") event.dataTransfer.dropEffect = "copy";
       if (kind !== "drop") return;
       over((depth = 0) > 0);
-      const files = [...(event.dataTransfer?.files ?? [])];
-      if (files.length) take(files, "drop");
-      else say("That is no file: save the picture first, and drop the file.");
+      dropped(event.dataTransfer).then((files) => {
+        if (files.length) take(files, "drop");
+        else say("No picture was dropped. From another page: save it first, and drop the file.");
+      }, (error) => say(`What was dropped could not be read (${error.name}).`));
     });
   }
 

@@ -12,9 +12,9 @@ _HERE = Path(__file__).parent
 
 
 class Look(anywidget.AnyWidget):
-    """Brings the style sheet of the panels along; shows nothing itself."""
+    """Brings the style sheet of the panels and what screen readers need; shows nothing itself."""
 
-    _esm = "export default { render() {} };"
+    _esm = _HERE / "panel.js"
     _css = _HERE / "panel.css"
 
 

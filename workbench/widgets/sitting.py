@@ -18,7 +18,6 @@ from workbench.errors import (
 )
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
-from workbench.inference.source import folder_of, listed
 from workbench.models.hub import ModelHub, default_hub
 from workbench.preprocessing import presets
 from workbench.settings import audience
@@ -30,7 +29,7 @@ from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
 from workbench.widgets.script import Script
 from workbench.widgets.transfer import Upload, is_model
-from workbench.widgets.trial import Photo, answer
+from workbench.widgets.trial import Photo, answer, fitted, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,7 +246,7 @@ class Sitting(Activity):
         model = self.described
         if model is None or model.spec.image is None:
             return None
-        return self._wanted(model, self.preset) or model.preprocessing
+        return fitted(self.preset, model.preprocessing) or model.preprocessing
 
     def models(self) -> tuple[str, ...]:
         """Return the models to choose from."""
@@ -270,18 +269,11 @@ class Sitting(Activity):
         self._private("Reading by path or URL")
         if not text:
             raise BadRequestError("The field", text, "the path of a picture, a folder or a model")
-        if "://" in text or text.startswith("data:"):
-            return self._classify(Photo.of(text))
-        path = Path(text).expanduser()
-        if is_model(text):
+        if is_model(text) and "://" not in text:
+            path = Path(text).expanduser()
             return self._look(path, path.name)
-        if folder_of(path) is None:
-            return self._classify(Photo.of(path))
-        for number, picture in enumerate(listed(path)):
-            if number == MOST_OF_A_FOLDER:
-                raise ConfigError("The folder", text, f"at most {MOST_OF_A_FOLDER} pictures here",
-                                  "wb.Runner().classify(folder, model=…) takes any number.")  # fmt: skip  # noqa: E501
-            self._classify(Photo.of(picture))
+        for photo in named(text, most=MOST_OF_A_FOLDER):
+            self._classify(photo)
         return None
 
     def _pick(self, model: str) -> None:
@@ -313,20 +305,6 @@ class Sitting(Activity):
         self._models[name] = model
         return model
 
-    def _wanted(self, model: Model, preset: str | None) -> Pipeline | None:
-        """Return the chosen preset, fitted to the model's input; None for the model's own."""
-        if preset is None:
-            return None
-        own = model.preprocessing
-        return presets.get(
-            preset,
-            size=own.size,
-            color_format=own.color_format,
-            layout=own.layout,
-            channels=own.channels,
-            dtype=own.dtype,
-        )
-
     def _classify(self, photo: Photo, key: str = "") -> None:
         name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
         self.photo = photo
@@ -334,7 +312,7 @@ class Sitting(Activity):
         def work(job: Job) -> tuple[Run, Trace | None]:
             self._load(name)
             model = self._handle(name)
-            pipeline = own or self._wanted(model, preset)
+            pipeline = own or fitted(preset, model.preprocessing)
             outcome = answer(
                 self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
             )
