@@ -647,15 +647,15 @@ def _runs(axes: Axes, values_s: Sequence[float], settled_at: int | None) -> None
         middle = float(np.median(values[first:]))
         axes.axhline(middle / scale, color=_INK, linewidth=1, linestyle="--")
         caption = f"Runs: settled from run {first + 1}, median {seconds(middle)}"
-    low, high = axes.get_ylim()
-    axes.set_ylim(0, high + 0.08 * (high - low))
+    named = 0 < first < values.size
+    axes.set_ylim(0, axes.get_ylim()[1] * (1.2 if named else 1.08))  # room above for the names
     axes.set_xlim(0.3, values.size + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.set_xlabel("run")
     axes.set_ylabel(f"time ({unit})")
     axes.set_title(caption, fontsize=9.5, fontweight="normal")
-    if 0 < first < values.size:
+    if named:
         axes.legend(loc="upper right", ncols=2, fontsize=8.5, handletextpad=0.1)
 
 
