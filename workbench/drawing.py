@@ -8,6 +8,7 @@ what colour says), in one type face, with the unit chosen once a figure.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
@@ -665,8 +666,9 @@ def _length(value: float) -> float:
 
 
 def _rows_of(line: str) -> list[str]:
-    """Break a line that stands beneath a picture into at most two rows."""
-    return wrap(plain(line), 26, max_lines=2, placeholder="…")
+    """Break a line beneath a picture into at most two rows, and no number from its unit."""
+    whole = re.sub(r"(?<=\d) (?=(%|[nµm]?s|[kMG]?B)(?!\w))", "\N{NO-BREAK SPACE}", plain(line))
+    return wrap(whole, 26, max_lines=2, placeholder="…")
 
 
 def _short(text: str, most: int = _LONGEST) -> str:

@@ -190,3 +190,10 @@ def test_long_lists_keep_the_pictures_of_those_that_are_shown(runner: Runner) ->
     assert [r._input is not None for r in results] == [True] * 24 + [False] * 6
     files = runner.classify([wb.example("cat")] * 30, model="cifar10-small")
     assert all(r.picture() is not None for r in files[28:])
+
+
+def test_a_doubt_is_in_the_figure_of_an_answer(result: Result) -> None:
+    doubt = Outside(0.1, 0.5, "energy", "none of mine")
+    figure = dataclasses.replace(result, outside=doubt).plot()
+    titles = [axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center")]
+    assert any("probably none of its classes" in title for title in titles)

@@ -189,13 +189,14 @@ class Result(Displayable):
         }
 
     def plot(self) -> Figure:
-        """Draw the picture beside its bars."""
+        """Draw the picture beside its bars; a doubt about them is in the title."""
         from workbench import drawing
 
+        doubt = f" ({self.verdict})" if self.verdict else ""
         return drawing.bars(
             [p.label for p in self.top],
             [p.probability for p in self.top],
-            title=f"{self.source}: {self.model}",
+            title=f"{self.source}: {self.model}{doubt}",
             picture=self.picture(),
         )
 
