@@ -297,3 +297,9 @@ def test_a_notebook_that_asks_for_nothing_special_gets_png_once(initialised, mon
     figure = FIGURES["top k"]()
     assert figure._repr_png_() is not None
     assert figure._repr_svg_() is None
+
+
+def test_beneath_a_picture_no_number_is_parted_from_its_unit() -> None:
+    for line in ("cifar10-int8: = automobile 74.6 %", "1 of many things that took 12.3 ms"):
+        rows = drawing._rows_of(line)
+        assert not any(row[0] in "%m" for row in rows[1:]), rows

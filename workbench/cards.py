@@ -10,6 +10,7 @@ light and dark, then the theme's variable, which JupyterLab drops in untrusted n
 from __future__ import annotations
 
 import base64
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -314,17 +315,22 @@ _NOTE_COLOUR = "border-left:4px solid #b06000;border-left-color:var(--jp-warn-co
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
 _NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0;white-space:nowrap"
 #: A cell with a sentence keeps room for it, also in a narrow window, which then scrolls.
-_SENTENCE, _SENTENCE_LETTERS = ";min-width:16em", 40
+_SENTENCE, _SENTENCE_LETTERS = ";min-width:13em", 40
 #: A cell that is shorter stays on one line: a shape, a count with its unit.
-_ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 28
+_ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 24
+#: A number and its unit, which stay together where a line wraps.
+_QUANTITY = re.compile(r"(?:&[lg]t;)?\d[\d.]* (?:%|[nµm]?s|[kMG]?B)(?!\w)")
 _WIDE = "640px"
+#: Bars take all the room that names and numbers leave, and those stand close to them.
+_BAR_ROOM = "100%"
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:2px 0"
 
 
 def as_html(card: Card) -> str:
     """Render a card as an HTML fragment: no script, no id, no style sheet."""
     title = f"<p style='margin:4px 0'><strong>{leaf(card.title)}</strong></p>"
-    return f"<div style='max-width:100%;overflow-x:auto'>{title}{as_html_body(card)}</div>"
+    body = as_html_body(card)
+    return f"<div style='max-width:100%;overflow-x:auto;line-height:1.4'>{title}{body}</div>"
 
 
 def as_html_body(card: Card) -> str:
@@ -345,7 +351,7 @@ def _html(block: Block) -> str:
     match block:
         case Facts(rows, title):
             body = "".join(
-                f"<tr><th scope='row' style='{_CELL}'>{leaf(n)}</th>"
+                f"<tr><th scope='row' style='{_CELL}{_short(n)}'>{leaf(n)}</th>"
                 f"<td style='{_CELL}'>{leaf(v)}</td></tr>"
                 for n, v in rows
             )
@@ -354,12 +360,12 @@ def _html(block: Block) -> str:
             return _html_table(block)
         case Bars(rows, caption):
             body = "".join(
-                f"<tr><th scope='row' style='{_CELL}'>{leaf(b.label)}</th>"
-                f"<td style='{_NUMBER}'>{leaf(b.text)}</td>"
-                f"<td style='{_CELL};width:50%'>{_html_bar(b.share)}</td></tr>"
+                f"<tr><th scope='row' style='{_CELL}{_short(b.label) or _SENTENCE}'>"
+                f"{leaf(b.label)}</th><td style='{_NUMBER}'>{leaf(b.text)}</td>"
+                f"<td style='{_CELL};width:{_BAR_ROOM}'>{_html_bar(b.share)}</td></tr>"
                 for b in rows
             )
-            return _table(caption or "Bars", body, hidden=not caption, wide=True)
+            return _table(caption or "Bars", body, hidden=not caption, room=_WIDE)
         case BarGrid():
             return _html_bar_grid(block)
         case Stack():
@@ -369,7 +375,8 @@ def _html(block: Block) -> str:
             return f"<details><summary>{leaf(title)}</summary>{inside}</details>"
         case Pictures(items, caption):
             cells = "".join(_html_picture(p) for p in items)
-            return _table(caption or "Pictures", f"<tr>{cells}</tr>", hidden=not caption)
+            row = f"<tr style='text-align:left'>{cells}</tr>"  # also where they wrap
+            return _table(caption or "Pictures", row, hidden=not caption, room="100%")
         case Notes(lines, urgent):
             if not urgent:
                 return "".join(f"<p role='note' style='margin:4px 0'>{leaf(n)}</p>" for n in lines)
@@ -404,9 +411,14 @@ def _html_bar_grid(grid: BarGrid) -> str:
     return _table(caption, f"{head}<tbody>{body}</tbody>", hidden=not grid.caption)
 
 
-def _table(caption: str, body: str, *, hidden: bool = False, wide: bool = False) -> str:
+def _short(name: str) -> str:
+    """Keep a short name on one line."""
+    return _ONE_LINE if len(name) <= _SHORT_LETTERS else ""
+
+
+def _table(caption: str, body: str, *, hidden: bool = False, room: str = "") -> str:
     hide = ";position:absolute;left:-10000px" if hidden else ""
-    width = f"width:100%;max-width:{_WIDE};" if wide else ""
+    width = f"width:100%;max-width:{room};table-layout:auto;" if room else ""
     return (
         f"<table style='{width}border-collapse:collapse;margin:4px 0'>"
         f"<caption style='{_CAPTION}{hide}'>{leaf(caption)}</caption>{body}</table>"
@@ -432,8 +444,8 @@ def _html_table(table: Table) -> str:
 
 def _html_cell(position: int, text: str, style: str) -> str:
     room = _SENTENCE if len(text) > _SENTENCE_LETTERS else ""
-    if len(text) <= _SHORT_LETTERS and (" " in text or "-" in text) and style != _NUMBER:
-        room = _ONE_LINE
+    if (" " in text or "-" in text) and style != _NUMBER:
+        room = _short(text) or room
     kind, scope = ("td", "") if position else ("th", " scope='row'")
     return f"<{kind}{scope} style='{style}{room}'>{leaf(text)}</{kind}>"
 
@@ -465,7 +477,7 @@ def _html_stack(stack: Stack) -> str:
 
 def _html_picture(picture: Picture) -> str:
     kind, data, shown = thumbnail(picture.image)
-    lines = "".join(f"<br>{leaf(line)}" for line in picture.lines)
+    lines = "".join(f"<br>{_whole_quantities(leaf(line))}" for line in picture.lines)
     small = max(picture.image.shape[:2]) <= THUMBNAIL_PIXELS // 2
     pixels = ";image-rendering:pixelated" if small else ""
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
@@ -474,6 +486,11 @@ def _html_picture(picture: Picture) -> str:
         f"<img alt='{leaf(picture.alt)}' width='{shown}' "
         f"style='{_LINE_COLOUR}{pixels}' src='{source}'>{lines}</div></td>"
     )
+
+
+def _whole_quantities(text: str) -> str:
+    """Keep each number with its unit, in an escaped line that may wrap anywhere else."""
+    return _QUANTITY.sub(r"<span style='white-space:nowrap'>\g<0></span>", text)
 
 
 def thumbnail(image: NDArray[np.uint8]) -> tuple[str, bytes, int]:

@@ -26,6 +26,7 @@ from workbench import __version__
 from workbench.cards import Card, Facts, Notes, Table, as_text
 from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line
 from workbench.settings import Settings, cache_folder, nearest_ancestor
+from workbench.spreadsheet import safe_cell
 from workbench.units import seconds, share, size
 
 if TYPE_CHECKING:
@@ -51,9 +52,6 @@ _EXTRAS = {
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
     "remote": ("fsspec", "models in s3:// and gs:// buckets"),
 }
-#: A spreadsheet takes a cell that begins with one of these for a formula
-#: (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 Images = Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Id, or path to an .onnx file.")]
@@ -204,15 +202,6 @@ def _plain_card(answer: Result | Failure) -> Card:
 
     card = answer._card()
     return Card(card.title, tuple(b for b in card.blocks if not isinstance(b, Pictures)))
-
-
-def safe_cell(text: str) -> str:
-    """Return a text that no spreadsheet runs as a formula.
-
-    >>> safe_cell("=1+1"), safe_cell("cat")
-    ("'=1+1", 'cat')
-    """
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 @app.command()

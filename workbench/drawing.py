@@ -8,6 +8,7 @@ what colour says), in one type face, with the unit chosen once a figure.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence, Set
@@ -647,15 +648,15 @@ def _runs(axes: Axes, values_s: Sequence[float], settled_at: int | None) -> None
         middle = float(np.median(values[first:]))
         axes.axhline(middle / scale, color=_INK, linewidth=1, linestyle="--")
         caption = f"Runs: settled from run {first + 1}, median {seconds(middle)}"
-    low, high = axes.get_ylim()
-    axes.set_ylim(0, high + 0.08 * (high - low))
+    named = 0 < first < values.size
+    axes.set_ylim(0, axes.get_ylim()[1] * (1.2 if named else 1.08))  # room above for the names
     axes.set_xlim(0.3, values.size + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     axes.set_xlabel("run")
     axes.set_ylabel(f"time ({unit})")
     axes.set_title(caption, fontsize=9.5, fontweight="normal")
-    if 0 < first < values.size:
+    if named:
         axes.legend(loc="upper right", ncols=2, fontsize=8.5, handletextpad=0.1)
 
 
@@ -665,8 +666,9 @@ def _length(value: float) -> float:
 
 
 def _rows_of(line: str) -> list[str]:
-    """Break a line that stands beneath a picture into at most two rows."""
-    return wrap(plain(line), 26, max_lines=2, placeholder="…")
+    """Break a line beneath a picture into at most two rows, and no number from its unit."""
+    whole = re.sub(r"(?<=\d) (?=(%|[nµm]?s|[kMG]?B)(?!\w))", "\N{NO-BREAK SPACE}", plain(line))
+    return wrap(whole, 26, max_lines=2, placeholder="…")
 
 
 def _short(text: str, most: int = _LONGEST) -> str:

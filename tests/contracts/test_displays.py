@@ -28,6 +28,7 @@ from workbench.units import seconds
 
 every = pytest.mark.parametrize("make", EXAMPLES, ids=lambda make: make.__name__)
 _VOID = {"br", "img"}
+_WITHIN_A_LINE = {"span"}
 
 
 class Reader(HTMLParser):
@@ -45,16 +46,20 @@ class Reader(HTMLParser):
         self.tags.append((tag, dict(attributes)))
         if tag not in _VOID:
             self.open.append(tag)
+        if tag not in _WITHIN_A_LINE:
+            self.texts.append("\n")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag, f"<{tag}> is closed out of order"
+        if tag not in _WITHIN_A_LINE:
+            self.texts.append("\n")
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
 
     @property
     def text(self) -> str:
-        return "\n".join(self.texts)
+        return "".join(self.texts)
 
 
 def words(card: Card) -> list[str]:

@@ -135,7 +135,7 @@ def test_it_shows_itself(hub: ModelHub) -> None:
     found = wb.evaluate("colours", [png("red"), png("green")], ["red", "red"], hub=hub)
     page = found._repr_html_()
     assert page == found._repr_html_()
-    assert "red, not green" in page
+    assert "red taken for green" in page
     assert found.plot().axes
     assert found.to_dict()["n"] == 2
     assert repr(found).startswith("<evaluation of colours: 50.0 % top-1 of 2 pictures")

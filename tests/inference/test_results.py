@@ -146,14 +146,14 @@ def test_the_note_is_silent_inside_and_speaks_outside() -> None:
 def test_a_label_goes_without_a_note_only_above_all_other_things(
     score: float, rivals: int, verdict: str
 ) -> None:
-    outside = Outside(score, 0.5, "max_softmax", "none of mine", (0.1, 0.6, 0.8, 0.9))
+    outside = Outside.among((0.1, 0.6, 0.8, 0.9), score, 0.5, "max_softmax", "none of mine")
     assert (outside.rivals, outside.verdict) == (rivals, verdict)
     assert bool(outside.sentence()) == bool(verdict)
     assert outside.doubtful == verdict.startswith("possibly")
 
 
 def test_a_doubt_stands_on_every_display_of_an_answer(result: Result) -> None:
-    doubt = Outside(5.0, 4.0, "energy", "none of mine", (1.0, 5.5))
+    doubt = Outside(5.0, 4.0, "energy", "none of mine", rivals=1, compared=2)
     doubted = dataclasses.replace(result, outside=doubt)
     sentence = (
         "Possibly none of my classes: the energy score is 5, and 1 of 2 pictures of other things "
@@ -190,3 +190,10 @@ def test_long_lists_keep_the_pictures_of_those_that_are_shown(runner: Runner) ->
     assert [r._input is not None for r in results] == [True] * 24 + [False] * 6
     files = runner.classify([wb.example("cat")] * 30, model="cifar10-small")
     assert all(r.picture() is not None for r in files[28:])
+
+
+def test_a_doubt_is_in_the_figure_of_an_answer(result: Result) -> None:
+    doubt = Outside(0.1, 0.5, "energy", "none of mine")
+    figure = dataclasses.replace(result, outside=doubt).plot()
+    titles = [axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center")]
+    assert any("probably none of its classes" in title for title in titles)

@@ -292,8 +292,8 @@ FOREIGN = {
     "openvino": (b"<?xml version='1.0'?>\n<net name='m'>", "OpenVINO IR", "converted from"),
     "json": (b'\xef\xbb\xbf{"model_type": "x"}', "a JSON text", "metadata="),
     "textproto": (b"ir_version: 8\nproducer_name: 'x'", "in text form", "onnx.save"),
-    "text": (b"Entry not found", "a text that begins 'Entry not found'", "check the address"),
-    "long text": ("é".encode() * 700, "a text that begins", "check the address"),
+    "text": (b"Entry not found", "a text that begins 'Entry not found'", "if it was downloaded"),
+    "long text": ("é".encode() * 700, "a text that begins", "if it was downloaded"),
     "noise": (b"\xfe\xff\x00\x01", "starts with the bytes fe ff 00 01", "ModelProto"),
 }  # fmt: skip
 
@@ -875,3 +875,12 @@ def test_no_flipped_bit_breaks_the_gate(flips, tmp_path, tiny, no_naps):
     codes = ("", "model_invalid", "model_not_onnx", "model_unsupported_op", "model_too_large",
              "model_unsupported_opset", "model_external_data")  # fmt: skip
     assert outcome(tmp_path / "m.onnx", bytes(data)) in codes
+
+
+def test_a_refusal_calls_the_file_as_it_is_told_to(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"Entry not found")
+    with pytest.raises(NotOnnxError) as caught:
+        gate.examine(path, name="my net.onnx")
+    assert caught.value.message.startswith("my net.onnx is not")
+    assert str(tmp_path) not in caught.value.message

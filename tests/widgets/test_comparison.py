@@ -34,21 +34,22 @@ def compared(hub, picture, models):
 
 def test_agreement_and_disagreement_are_marked(several, colour):
     made = compared(several, colour(), ["means", "same", "other"])
-    assert made.agreed == "red"
-    assert list(made.to_frame()["agreement"]) == ["agrees", "agrees", "differs"]
-    assert "≠ differs" in str(made.table())
-    assert "Most say red" in str(made.table())
+    said = made.opinions()
+    assert said.majority == "red"
+    assert said.marks == ("= agrees", "= agrees", "≠ differs")
+    assert said.same_classes
+    assert "models differ: red 2, blue 1" in str(said)
 
 
 def test_where_no_two_agree_nobody_is_right(several, colour):
     made = compared(several, colour(), ["means", "other"])
-    assert made.agreed == ""
-    assert "No two agree" in str(made.table())
+    assert made.opinions().majority is None
+    assert made.opinions().marks == ("≠ differs", "≠ differs")
 
 
 def test_a_model_that_fails_does_not_stop_the_others(several, colour):
     made = compared(several, colour("g.png", (0, 255, 0)), ["brittle", "means"])
-    assert list(made.to_frame()["error"]) == ["output_not_finite", ""]
+    assert list(made.opinions().to_frame()["error"]) == ["output_not_finite", ""]
     with pytest.raises(WorkbenchError):
         made.problems.check()
 
@@ -78,5 +79,5 @@ def test_another_picture_begins_anew(several, colour):
 def test_without_a_picture_it_waits(several):
     made = Comparison(several, models=["means"])
     assert made.results == []
-    assert "no picture yet" in str(made.table())
+    assert len(made.opinions()) == 0
     made.close()

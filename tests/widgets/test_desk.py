@@ -205,7 +205,7 @@ def test_the_warm_up_button_warms(app):
 
 
 def test_an_error_of_the_painting_is_shown_and_kept(app, monkeypatch):
-    monkeypatch.setattr(type(app.sitting), "history", lambda _: 1 / 0)
+    monkeypatch.setattr(type(app.sitting.runs), "times", lambda _: 1 / 0)
     app.sitting.runs.append(object())
     monkeypatch.setattr(type(app.sitting), "results", property(lambda _: []))
     app.repaint()
@@ -234,3 +234,60 @@ def test_closing_closes_every_part(hub):
     app = wb.app(hub, model="means")
     app.close()
     assert set(widget._instances) - before == set()
+
+
+def test_reset_turns_the_sliders_and_the_answer_back(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    assert app.reset_button.disabled
+    app.dials.color.set_state({"index": 1})
+    assert app.wait(60)
+    assert not app.reset_button.disabled
+    app.reset_button.click()
+    assert app.wait(60)
+    assert app.dials.color.value == "RGB"
+    assert [r.label for r in app.results] == ["red", "blue", "red"]
+    assert app.sitting.runs[-1].pipeline is None
+
+
+def test_what_became_of_each_of_several_files_stays_on_the_error_line(app, colour):
+    zone = app.zone
+    zone._handle_custom_msg({"kind": "refused", "name": "a.jpg", "size": 11_000_000}, [])
+    told = {"kind": "begin", "id": "b", "name": "b.jpg", "size": 4, "via": "drop", "first": False}
+    zone._handle_custom_msg(told, [])
+    zone._handle_custom_msg({"kind": "chunk", "id": "b", "offset": 0}, [memoryview(b"text")])
+    assert app.wait(60)
+    assert "image_too_large" in app.error_line.value
+    assert "not_an_image" in app.error_line.value
+    drop(app, colour())
+    assert app.wait(60)
+    assert app.error_line.value == ""
+
+
+def test_what_is_no_picture_is_not_asked_about_again(app, colour):
+    drop(app, colour())
+    drop(app, name="notes.jpg", content=b"text")
+    assert app.wait(60)
+    assert app.result.value == app.results[0]._repr_html_(), "the last answer is still shown"
+    app.again_button.click()
+    assert app.wait(60)
+    assert [r.source for r in app.results] == ["red.png", "notes.jpg", "red.png"]
+
+
+def test_all_results_can_be_put_in_order(app, colour):
+    for name in ("a.png", "b.png"):
+        drop(app, colour(name), name=name)
+    assert app.wait(60)
+    app.order.set_state({"index": app.order.options.index("slowest first")})
+    assert "slowest first" in app.all.value
+    app.order.set_state({"index": 0})
+    assert "slowest first" not in app.all.value
+
+
+def test_a_fold_shows_its_parts_when_its_button_is_pressed(app):
+    fold = app.more[0]
+    assert fold.inside.layout.display == "none"
+    fold.button.set_state({"value": True})
+    assert fold.inside.layout.display is None
+    fold.button.set_state({"value": False})
+    assert fold.inside.layout.display == "none"

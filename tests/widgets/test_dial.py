@@ -63,3 +63,15 @@ def test_a_recipe_without_a_size_and_with_grey_is_shown_too(dials):
 def test_a_value_beyond_the_range_widens_it(dials):
     dials.set(Knobs.of(presets.imagenet(1024)))
     assert dials.side.value == 1024
+
+
+def test_what_a_browser_rounds_to_the_steps_of_a_slider_turns_nothing(dials):
+    exact = (0.48512345, 0.456, 0.406)
+    dials.set(Knobs.of(presets.imagenet().replace()))
+    own = Pipeline.from_recipe(presets.imagenet().recipe())
+    knobs = Knobs.of(own)
+    dials.set(Knobs(**{f: getattr(knobs, f) for f in Knobs.__slots__} | {"mean": exact}))
+    dials.mean[0].set_state({"value": 0.4851})
+    assert dials.told == []
+    dials.mean[1].set_state({"value": 0.25})
+    assert dials.told[0]["mean"] == (exact[0], 0.25, exact[2]), "to the last digit"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workbench.cards import Bars
+from workbench.cards import BarGrid
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure
 from workbench.preprocessing.pipeline import Pipeline
@@ -39,19 +39,20 @@ def test_turning_changes_the_strip_the_answer_and_the_delta(exploration):
     assert exploration.own_outcome.label == "red"
     assert ("ChannelOrder", None, True) in exploration.delta
     text = str(exploration.difference())
-    assert "blue, here" in text
-    assert "red, own" in text
+    assert "the model's own" in text
+    assert "What it does to the answer" in text
 
 
 def test_the_effect_is_told_of_every_class_that_either_answer_names(hub, colour):
     made = Exploration(hub.load("means"), colour(), top_k=1)
     made.turn(color_format="BGR")
     assert made.wait(60)
-    bars = next(b for b in made.difference().card.blocks if isinstance(b, Bars))
-    told = {bar.label: bar.share for bar in bars.rows}
-    assert set(told) == {"red, own", "red, here", "blue, own", "blue, here"}
-    assert told["red, own"] > told["red, here"] > 0
-    assert told["blue, here"] > told["blue, own"] > 0
+    bars = next(b for b in made.difference().card.blocks if isinstance(b, BarGrid))
+    told = dict(bars.rows)
+    assert set(told) == {"red", "blue"}
+    assert told["red"][0].share > told["red"][1].share > 0
+    assert told["blue"][1].share > told["blue"][0].share > 0
+    assert [bar.label for bar in (*told["red"], *told["blue"])] == ["→", "", "", "→"]
     made.close()
 
 

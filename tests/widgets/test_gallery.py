@@ -18,7 +18,7 @@ def test_a_tick_in_a_tile_is_on_disk_at_once(hub, colour, tmp_path):
     text = (tmp_path / "a.csv").read_text("utf-8")
     assert "True" in text
     assert "rouge" in text
-    assert "1 result of 2 marked" in part.saved.value
+    assert "1 of 2 results marked" in part.saved.value
     assert list(part.to_frame()["keep"]) == [True, False]
     part.mark(2, flag=True)
     assert part.tiles[1].flag.value

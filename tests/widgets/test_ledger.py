@@ -7,7 +7,7 @@ import csv
 import pandas as pd
 import pytest
 
-from workbench.errors import ConfigError, MissingFileError
+from workbench.errors import ConfigError, WriteError
 from workbench.inference.runner import Runner
 from workbench.widgets.ledger import Ledger
 
@@ -59,7 +59,7 @@ def test_a_mark_that_cannot_be_written_is_a_problem_and_not_shown_as_done(result
     ledger = Ledger(results, tmp_path / "file" / "a.csv")
     ledger.mark(1, keep=True)
     assert not ledger.entries[0].keep
-    with pytest.raises(MissingFileError):
+    with pytest.raises(WriteError):
         ledger.problems.check()
 
 

@@ -62,5 +62,21 @@ def test_many_errors_do_not_fill_the_screen_or_the_memory():
     problems = Problems()
     for number in range(300):
         problems.add(ConfigError("a", number, "b"))
-    assert len(problems.shown) == 4
+    assert len(problems.shown) == 8
     assert len(problems.kept) == 100
+    assert "300 things were not done" in problems.html()
+    assert "And 292 before these" in problems.html()
+    problems.clear()
+    problems.add(ConfigError("a", 1, "b"), "a.jpg")
+    assert "before these" not in problems.html()
+
+
+def test_several_errors_are_a_row_each_with_hint_and_code():
+    problems = Problems()
+    for name in ("a.jpg", HOSTILE):
+        problems.add(NotAnImageError(name, "plain text"), name)
+    page = problems.html()
+    assert "2 things were not done" in page
+    assert page.count("not_an_image") == 2
+    assert "a.jpg" in page
+    assert "<img" not in page

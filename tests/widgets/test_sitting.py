@@ -70,10 +70,11 @@ def test_several_pictures_are_several_answers_in_their_order(sitting, colour):
 def test_a_text_with_the_name_of_a_picture_is_a_failure_and_a_problem(sitting):
     sitting.take(Upload(HOSTILE, b"just some text"))
     finish(sitting)
-    assert isinstance(sitting.shown, Failure)
+    assert isinstance(sitting.results[-1], Failure)
+    assert sitting.shown is None
     with pytest.raises(NotAnImageError):
         sitting.problems.check()
-    page = sitting.problems.html() + sitting.shown._repr_html_()
+    page = sitting.problems.html() + sitting.results[-1]._repr_html_()
     assert "<img" not in page
     assert "&lt;img src=x" in page
 
@@ -290,7 +291,7 @@ def test_the_history_tells_every_run(sitting, colour):
     sitting.take(upload(colour()))
     sitting.take(Upload("notes.jpg", b"text"))
     finish(sitting)
-    runs = next(b for b in sitting.history().card.blocks if getattr(b, "caption", "") == "Runs")
+    runs = next(b for b in sitting.runs.times().card.blocks if getattr(b, "caption", "") == "Runs")
     assert [row[3] for row in runs.rows] == ["red", "not_an_image"]
 
 

@@ -175,3 +175,13 @@ def test_a_long_name_keeps_its_ending():
     name = clean_name("x" * 500 + ".onnx")
     assert len(name) == 120
     assert name.endswith(".onnx")
+
+
+def test_only_the_first_of_several_files_begins_something_new():
+    inbox = Inbox()
+    assert begin(inbox, "a").begins
+    assert not begin(inbox, "b", first=False).begins
+    assert inbox.receive({"kind": "refused", "name": "big.jpg", "size": 11_000_000}).begins
+    told = {"kind": "refused", "name": "big.jpg", "size": 11_000_000, "first": False}
+    assert not inbox.receive(told).begins
+    assert not chunk(inbox, b"abc", "a").begins

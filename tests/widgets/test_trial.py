@@ -7,13 +7,13 @@ import io
 import numpy as np
 import pytest
 
-from workbench.errors import NotAnImageError
+from workbench.errors import ConfigError, NotAnImageError
 from workbench.inference.results import Failure
 from workbench.inference.runner import Runner
 from workbench.preprocessing.pipeline import Pipeline
 from workbench.stopping import Stop
 from workbench.widgets.transfer import Upload
-from workbench.widgets.trial import Photo, answer, classify
+from workbench.widgets.trial import Photo, answer, classify, named
 
 
 def test_the_answer_is_the_runners_own(hub, colour):
@@ -60,3 +60,16 @@ def test_a_file_like_object_may_be_asked_twice(hub, colour):
 def test_arrays_are_pictures_too(hub):
     photo = Photo.of(np.full((8, 8, 3), (0, 255, 0), np.uint8))
     assert classify(Runner(hub), photo, hub.load("means")).label == "green"
+
+
+def test_a_folder_with_more_pictures_than_are_taken_is_refused(colour):
+    folder = colour("a.png").parent
+    colour("b.png")
+    assert [p.name for p in named(str(folder), most=2)] == ["a.png", "b.png"]
+    with pytest.raises(ConfigError, match="at most 1 picture here"):
+        named(str(folder), most=1)
+
+
+def test_a_text_that_names_no_folder_is_one_picture():
+    assert [p.name for p in named("https://example.org/cat.jpg", most=1)] == ["cat.jpg"]
+    assert [p.name for p in named("data:image/png;base64,xx", most=1)] == ["data URI"]

@@ -180,7 +180,11 @@ class Evaluation(Displayable):
         caption = "By class, the hardest first"
         blocks.append(Table(columns, table, caption, numeric=("n", "recall")))
         pictures = [
-            Picture(p, f"{m.source}: {m.truth}", (f"{m.truth}, not {m.said}", share(m.probability)))
+            Picture(
+                p,
+                f"{m.source}: {m.truth}",
+                (f"{m.truth} taken for {m.said}", share(m.probability)),
+            )
             for m in self.mistakes[:8]
             if m._input is not None and (p := m._input.picture(96)) is not None
         ]

@@ -7,7 +7,7 @@ the models know the same classes; where they do not, the displays say so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, overload
@@ -73,6 +73,16 @@ def majority_of(labels: Sequence[str]) -> str | None:
     if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
         return None
     return next(label for label in labels if key_of(label) == counts[0][0])
+
+
+def same_classes(labels: Iterable[Sequence[str] | None]) -> bool:
+    """Say whether models know the same classes, by their labels; None: one does not say which.
+
+    >>> same_classes([["cat", "dog"], ["Dog", "cat"]]), same_classes([["cat"], None])
+    (True, False)
+    """
+    known = {None if names is None else tuple(sorted(map(key_of, names))) for names in labels}
+    return len(known) < 2 and None not in known
 
 
 class Opinions(Answers):

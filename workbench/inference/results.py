@@ -49,24 +49,29 @@ class Outside:
     score, threshold : the input's score, and the value below which the note is given
     kind : ``max_softmax``, ``max_logit`` or ``energy``
     note : what is shown below the threshold
-    others : scores of pictures known to show none of the classes, in rising order
+    rivals : how many of the pictures known to show none of the classes scored at least as high
+    compared : how many of those pictures there are
     """
 
     score: float
     threshold: float
     kind: str
     note: str
-    others: tuple[float, ...] = ()
+    rivals: int = 0
+    compared: int = 0
+
+    @classmethod
+    def among(
+        cls, others: Sequence[float], score: float, threshold: float, kind: str, note: str
+    ) -> Outside:
+        """Judge a score beside those of pictures of other things, in rising order."""
+        rivals = len(others) - bisect_left(others, score)
+        return cls(score, threshold, kind, note, rivals, len(others))
 
     @property
     def flagged(self) -> bool:
         """Whether the input is probably none of the model's classes."""
         return self.score < self.threshold
-
-    @property
-    def rivals(self) -> int:
-        """How many of the pictures of other things scored at least as high."""
-        return len(self.others) - bisect_left(self.others, self.score)
 
     @property
     def doubtful(self) -> bool:
@@ -92,7 +97,7 @@ class Outside:
         if self.doubtful:
             return (
                 f"Possibly none of my classes: {named}, and {self.rivals} of "
-                f"{count(len(self.others), 'picture')} of other things scored as high."
+                f"{count(self.compared, 'picture')} of other things scored as high."
             )
         return ""
 
@@ -184,13 +189,14 @@ class Result(Displayable):
         }
 
     def plot(self) -> Figure:
-        """Draw the picture beside its bars."""
+        """Draw the picture beside its bars; a doubt about them is in the title."""
         from workbench import drawing
 
+        doubt = f" ({self.verdict})" if self.verdict else ""
         return drawing.bars(
             [p.label for p in self.top],
             [p.probability for p in self.top],
-            title=f"{self.source}: {self.model}",
+            title=f"{self.source}: {self.model}{doubt}",
             picture=self.picture(),
         )
 

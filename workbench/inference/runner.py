@@ -32,7 +32,7 @@ from workbench.errors import (
 )
 from workbench.host import host
 from workbench.inference.metrics import Metrics
-from workbench.inference.opinion import OpinionGrid, Opinions, key_of
+from workbench.inference.opinion import OpinionGrid, Opinions, same_classes
 from workbench.inference.results import SHOWN, Failure, Outputs, Outside, Result, Results
 from workbench.inference.source import Kept, is_one, keep, listed, name_of
 from workbench.models.hub import ModelHub, default_hub
@@ -124,7 +124,7 @@ class Runner(Displayable):
 
     def _card(self) -> Card:
         rows = (
-            ("hub", repr(self.hub)),
+            ("hub", self.hub._card().line),
             ("top_k", str(self.top_k)),
             ("max_batch_size", str(self.max_batch_size)),
             ("timeout", "none" if self.timeout_s is None else seconds(self.timeout_s)),
@@ -314,8 +314,7 @@ class Runner(Displayable):
             except WorkbenchError as error:
                 asked.append(_Asked(str(model), error))
         names = _names(asked)
-        known = {_classes(one.job.model) for one in asked if isinstance(one.job, _Job)}
-        same = len(known) < 2 and None not in known
+        same = same_classes(one.job.model.labels for one in asked if isinstance(one.job, _Job))
         call = self._opinions if is_one(images) else self._opinion_grid
         return call(images, asked, names, same)
 
@@ -542,7 +541,9 @@ class Runner(Displayable):
                     activation=found.activation,
                     outside=None
                     if rule is None or found.outside is None
-                    else Outside(found.outside, rule.threshold, rule.score, rule.note, rule.others),
+                    else Outside.among(
+                        rule.others, found.outside, rule.threshold, rule.score, rule.note
+                    ),
                     classes=few,
                     batch=n,
                     _input=kept,
@@ -599,12 +600,6 @@ def _names(asked: Sequence[_Asked]) -> list[str]:
         again = sum(other.name == one.name for other in asked[: len(names)])
         names.append(f"{one.name} ({again + 1})" if again else one.name)
     return names
-
-
-def _classes(model: Model) -> tuple[str, ...] | None:
-    """Return what a model can say, in an order and a spelling of its own no longer."""
-    labels = model.labels
-    return None if labels is None else tuple(sorted(map(key_of, labels)))
 
 
 def _kept_whole(source: Any) -> tuple[Any, str]:

@@ -151,5 +151,5 @@ def _text(head: bytes) -> tuple[str, str] | None:
         )
     return (
         f"it is a text that begins {abridge(text, 60)}",
-        "A server may have answered with a message in place of the file: check the address.",
+        "The server may have sent a message in place of the file, if it was downloaded.",
     )

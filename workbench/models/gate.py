@@ -66,6 +66,7 @@ _lock = Lock()
 def examine(
     path: str | os.PathLike[str],
     *,
+    name: str = "",
     verify: Literal["auto", "always"] = "auto",
     limit_bytes: int = LIMIT_BYTES,
     remember: bool = True,
@@ -75,6 +76,7 @@ def examine(
     Parameters
     ----------
     path : of the file
+    name : what a refusal calls the file; its path where it is left out
     verify : "auto" trusts what is remembered of a file whose path, size, times and inode are
         the same (those of its external data files included); "always" reads it again
     limit_bytes : of the model file
@@ -92,14 +94,14 @@ def examine(
     where = os.fspath(path)
     real, identity = _identify(where)
     if identity[1] > limit_bytes:
-        raise ModelTooLargeError(where, "the file", identity[1], limit_bytes)
+        raise ModelTooLargeError(name or where, "the file", identity[1], limit_bytes)
     if verify == "auto" and (facts := _recall(identity)):
         return facts
     age_s = time.time() - identity[2] / 1e9
     if 0 <= age_s < _TICK_S:
         time.sleep(_TICK_S)
         real, identity = _identify(where)
-    facts, others = _read(where, real, identity[1], limit_bytes)
+    facts, others = _read(where, name or where, real, identity[1], limit_bytes)
     identities = [identity, *(_identify(str(other))[1] for other in others)]
     if remember and _identify(where)[1] == identity:  # else it changed while it was read
         _remember(identities, facts)
@@ -123,9 +125,12 @@ def _identify(where: str) -> tuple[Path, Identity]:
 
 
 def _read(
-    where: str, real: Path, size_bytes: int, limit_bytes: int
+    path: str, where: str, real: Path, size_bytes: int, limit_bytes: int
 ) -> tuple[GraphFacts, list[Path]]:
-    """Read a file that is not known yet: its facts, and the data files beside it."""
+    """Read a file that is not known yet: its facts, and the data files beside it.
+
+    ``where`` is what a refusal calls it.
+    """
     try:
         with real.open("rb") as handle:
             head = handle.read(HEAD_BYTES)
@@ -148,7 +153,7 @@ def _read(
     from workbench.models.weights import Weights
 
     weights: Weights = Weights(
-        where, Path(where).absolute().parent.resolve(), real.parent, size_bytes, limit_bytes
+        where, Path(path).absolute().parent.resolve(), real.parent, size_bytes, limit_bytes
     )
     try:
         facts = read_model(model, weights, size_bytes=size_bytes, sha256=sha256)

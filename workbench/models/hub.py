@@ -560,7 +560,7 @@ class ModelHub(Displayable):
         notes = (f"{info.live} of at most {info.max_models} live. Cache: {done}.",)
         return Card(
             "model hub",
-            (Table(columns, rows, "Models", numeric=("size", "memory")), Notes(notes)),
+            (Table(columns, rows, "On the shelves", numeric=("size", "memory")), Notes(notes)),
             line=f"{count(len(rows), 'model')}, {info.live} live of at most {info.max_models}",
         )
 

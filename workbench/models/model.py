@@ -271,7 +271,7 @@ class Model(Displayable):
             ("inputs", "; ".join(port.describe() for port in self.inputs)),
             ("outputs", "; ".join(port.describe() for port in self.outputs)),
             ("opset", ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in graph.opsets)),
-            ("parameters", f"{graph.parameters:,} in {size(graph.parameter_bytes)}"),
+            ("parameters", f"{graph.parameters:,}"),
             ("size on disk", size(graph.size_bytes)),
         ]
         if live is not None and self.state == "live":

@@ -366,7 +366,7 @@ def open_session(
             why_spinning=why,
             stoppable=not any(r.provider in FUSING for r in ran) and lead not in FUSING,
             load=watch.stages(),
-            memory_bytes=_grown(before),
+            memory_bytes=_grown(before, facts.size_bytes),
             notes=tuple(notes),
         ),
         facts.inputs,
@@ -487,9 +487,16 @@ def _fallback(
     return [] if notes else [why]
 
 
-def _grown(before: int | None) -> int | None:
+def _grown(before: int | None, file_bytes: int) -> int | None:
+    """Return what the process grew by; None where it took memory that was free already.
+
+    A session holds at least its weights: a process that grew by less than the file reused pages
+    of an earlier session, and the difference says nothing.
+    """
     now = resident_bytes()
-    return None if before is None or now is None else max(0, now - before)
+    if before is None or now is None or now - before < file_bytes:
+        return None
+    return now - before
 
 
 def precision(lead: str, chosen: tuple[Wanted, ...], facts: GraphFacts) -> str:

@@ -163,7 +163,8 @@ def _from_bytes(
 ) -> Image.Image:
     seen = identify(data)
     if seen.kind == "other":
-        raise NotAnImageError(where, seen.name, seen.hint)
+        expected = "Give the file of a picture: JPEG, PNG, WebP, GIF, BMP or TIFF."
+        raise NotAnImageError(where, seen.name, seen.hint or expected)
     factory = _factory(seen.name) if seen.kind == "read" else None
     if factory is None:
         raise _unsupported(seen.name, where)

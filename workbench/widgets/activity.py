@@ -17,8 +17,8 @@ class Activity:
     problems : what went wrong
     """
 
-    def __init__(self) -> None:
-        self.problems = Problems()
+    def __init__(self, problems: Problems | None = None) -> None:
+        self.problems = Problems() if problems is None else problems
         self.worker = Worker(self.changed, self.fail)
         self._lookers: list[Callable[[], object]] = []
 
@@ -36,9 +36,18 @@ class Activity:
         self.problems.add(error, about)
         self.changed()
 
-    def attempt(self, call: Callable[[], object], about: str = "") -> bool:
-        """Do what a person asked for: earlier errors leave the screen, a new one is shown."""
+    def begin(self) -> None:
+        """Note that a person begins something: earlier errors leave the screen."""
         self.problems.clear()
+
+    def attempt(self, call: Callable[[], object], about: str = "", *, begins: bool = True) -> bool:
+        """Do what a person asked for; an error is shown.
+
+        ``begins`` : whether earlier errors leave the screen. Not so for the second of several
+        files that were dropped at once, which must not hide what became of the first.
+        """
+        if begins:
+            self.begin()
         fine = attempt(self.problems, call, about)
         self.changed()
         return fine

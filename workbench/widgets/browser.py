@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import HTML, Layout, Select, Text
+from ipywidgets import HTML, Select, Text
 
-from workbench.widgets.panel import Panel, button, html_of, row, text
+from workbench.widgets.panel import Panel, button, html_of, labelled, row, text
 
 if TYPE_CHECKING:
     from workbench.models.model import Model
@@ -22,20 +22,18 @@ class ModelBrowser(Panel):
         super().__init__(catalogue)
         self.catalogue = catalogue
         self._quiet = False
-        self.search = Text(description="Search", placeholder="id, task, input or shelf",
-                           layout=Layout(width="320px"))  # fmt: skip
-        self.list = Select(description="Models", rows=6, layout=Layout(width="320px"))
+        self.search = labelled(Text, "Search", "300px", placeholder="id, task, input or shelf")
+        self.list = labelled(Select, "Models", "300px", rows=6)
         self.warm_button = button("Warm up", catalogue.warm_up, "Load and run it", "fire")
         self.unload_button = button("Unload", catalogue.unload, "Give its memory back", "eject")
-        self.table, self.card = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
-        self.said = HTML()
+        self.table, self.card, self.said = HTML(), HTML(), HTML()
         self.children = (
-            row(self.search, self.list, self.warm_button, self.unload_button),
+            row(self.search, self.list, row(self.warm_button, self.unload_button), top=True),
             self.status,
             self.error_line,
             self.said,
-            row(self.card),
             self.table,
+            self.card,
         )
         self.search.observe(lambda change: catalogue.search(change.new), "value")
         self.list.observe(self._picked, "value")

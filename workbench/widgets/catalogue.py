@@ -86,6 +86,6 @@ class Catalogue(Activity):
              "–" if r["memory_bytes"] is None else size(r["memory_bytes"]), r["provider"] or "–")
             for r in rows
         )  # fmt: skip
-        table = Table(_COLUMNS, cells, "Models", numeric=("size", "memory"))
+        table = Table(_COLUMNS, cells, numeric=("size", "memory"))
         none = () if rows else (f"No model has {self.word!r} in its id, task, input or shelf.",)
         return Sheet(Card(f"{len(rows)} of {len(self.hub.rows())} models", (table, Notes(none))))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ipywidgets import HTML, Layout, SelectMultiple
+from ipywidgets import HTML, SelectMultiple
 
 from workbench.widgets.drop import DropZone
-from workbench.widgets.panel import Panel, html_of, row
+from workbench.widgets.panel import Panel, html_of, labelled, row, text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.inference.opinion import Opinions
     from workbench.inference.results import Failure, Result
     from workbench.widgets.comparison import Comparison
-    from workbench.widgets.sheet import Sheet
 
 
 class Comparer(Panel):
@@ -27,19 +27,21 @@ class Comparer(Panel):
         self.comparison = comparison
         ids = comparison.hub.ids()
         options = (*(m for m in comparison.models if m not in ids), *ids)
-        self.choice = SelectMultiple(options=options, value=comparison.models,
-                                     description="Models", rows=min(8, max(3, len(options))),
-                                     layout=Layout(width="320px"))  # fmt: skip
-        self.zone = DropZone(comparison.take, comparison.fail, model_bytes=0)
-        self.zone.layout.flex = "1 1 320px"
-        self.table, self.answers = HTML(), HTML()
-        self.children = (
-            row(self.choice, self.zone),
-            self.status,
-            self.error_line,
-            self.table,
-            self.answers,
+        self.choice = labelled(
+            SelectMultiple,
+            "Models",
+            "280px",
+            options=options,
+            value=comparison.models,
+            rows=min(8, max(3, len(options))),
         )
+        self.zone = DropZone(
+            comparison.take, comparison.fail, begin=comparison.begin, model_bytes=0, several=False
+        )
+        self.zone.layout.flex, self.zone.layout.min_width = "1 1 320px", "0"
+        self.table = HTML()
+        controls = row(self.choice, self.zone, top=True)
+        self.children = (controls, self.status, self.error_line, self.table)
         self.choice.observe(lambda change: comparison.choose(change.new), "value")
         self.begin()
 
@@ -49,20 +51,15 @@ class Comparer(Panel):
         return self.comparison.results
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a model."""
-        return self.comparison.to_frame()
+        """Return a row a model: its answer, the mark, and its times in ms."""
+        return self.side_by_side().to_frame()
 
-    def side_by_side(self) -> Sheet:
-        """Return the answers as a table, agreement and disagreement marked."""
-        return self.comparison.table()
+    def side_by_side(self) -> Opinions:
+        """Return the answers as a value: a table and bars, agreement and disagreement marked."""
+        return self.comparison.opinions()
 
     def paint(self) -> None:
-        """Show the table, and each answer beside the others."""
-        self.table.value = html_of(self.comparison.table())
-        self.draw(self.answers, tuple(self.results), self._answers)
-
-    def _answers(self) -> str:
-        cells = "".join(
-            f"<div style='flex:1 1 300px;min-width:0'>{html_of(r)}</div>" for r in self.results
-        )
-        return f"<div style='display:flex;flex-wrap:wrap;gap:16px'>{cells}</div>"
+        """Show what was said so far."""
+        said = tuple(self.results)
+        waiting = text("" if self.comparison.photo else "No picture yet: give one above.")
+        self.draw(self.table, said, lambda: html_of(self.side_by_side()) if said else waiting)

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.cards import Card, Notes, Table
 from workbench.errors import ConfigError
+from workbench.inference.opinion import Opinions, same_classes
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
-from workbench.units import seconds, share
 from workbench.widgets.activity import Activity
-from workbench.widgets.sheet import Sheet
 from workbench.widgets.trial import Photo, answer
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from workbench.models.hub import ModelHub
     from workbench.preprocessing.images import ImageSource
     from workbench.widgets.transfer import Upload
@@ -66,7 +61,7 @@ class Comparison(Activity):
         """Ask about another picture."""
         self.stop()
         self.photo, self.outcomes = Photo.of(upload), {}
-        self.attempt(self.ask, upload.name)
+        self.attempt(self.ask, upload.name, begins=False)
 
     def ask(self) -> None:
         """Ask every model that has not said anything yet, each in a job of its own."""
@@ -95,65 +90,13 @@ class Comparison(Activity):
         """What the models said, in the order of the models."""
         return [self.outcomes[name] for name in self.models if name in self.outcomes]
 
-    @property
-    def agreed(self) -> str:
-        """The label that most models say; empty where no two agree, or two labels tie."""
-        labels = Counter(_plain(r.label) for r in self.results if isinstance(r, Result))
-        ranked = labels.most_common(2)
-        if not ranked or ranked[0][1] < 2:
-            return ""
-        return "" if len(ranked) > 1 and ranked[0][1] == ranked[1][1] else ranked[0][0]
-
-    def mark(self, outcome: Result | Failure) -> str:
-        """Say of an answer whether it agrees with the others."""
-        if isinstance(outcome, Failure):
-            return "failed"
-        if not self.agreed:
-            return "alone" if len(self.results) > 1 else ""
-        return "agrees" if _plain(outcome.label) == self.agreed else "differs"
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row a model: model, label, probability, agrees, note, total_ms, error."""
-        import pandas as pd
-
-        rows = [
-            {
-                "model": r.model,
-                "label": r.label if isinstance(r, Result) else None,
-                "probability": r.probability if isinstance(r, Result) else float("nan"),
-                "agreement": self.mark(r),
-                "note": r.verdict if isinstance(r, Result) else "",
-                "total_ms": 1e3 * r.timings.total_s if isinstance(r, Result) else float("nan"),
-                "error": r.code if isinstance(r, Failure) else "",
-            }
-            for r in self.results
-        ]
-        columns = ["model", "label", "probability", "agreement", "note", "total_ms", "error"]
-        return pd.DataFrame(rows, columns=columns)
-
-    def table(self) -> Sheet:
-        """Return the answers side by side, with agreement and disagreement marked."""
-        marks = {"agrees": "= agrees", "differs": "≠ differs", "alone": "≠ no two agree",
-                 "failed": "failed", "": ""}  # fmt: skip
-        rows = tuple(
-            (r.model, r.label, share(r.probability), marks[self.mark(r)],
-             seconds(r.timings["inference"]), seconds(r.timings.total_s), r.verdict)
-            if isinstance(r, Result)
-            else (r.model, "–", "–", marks["failed"], "–", "–", r.code)
-            for r in self.results
-        )  # fmt: skip
-        columns = ("model", "label", "probability", "agreement", "inference", "in all", "note")
-        table = Table(columns, rows, "Answers", ("probability", "inference", "in all"))
-        several = len(self.results) > 1
-        line = f"Most say {self.agreed}." if self.agreed else "No two agree." if several else ""
-        name = self.photo.name if self.photo else "no picture yet"
-        return Sheet(
-            Card(
-                f"{name}: {len(self.results)} of {len(self.models)} models",
-                (table, Notes((line,) if line else ())),
-            )
+    def opinions(self) -> Opinions:
+        """Return what was said so far, with agreement and disagreement marked."""
+        asked = [name for name in self.models if name in self.outcomes]
+        answered = {n: r for n, r in self.outcomes.items() if isinstance(r, Result)}
+        return Opinions(
+            self.results,
+            models=asked,
+            wall_s=sum(r.timings.total_s for r in answered.values()),
+            same_classes=same_classes(self.hub.handle(name).labels for name in answered),
         )
-
-
-def _plain(label: str) -> str:
-    return label.strip().lower()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ipywidgets import (
     HTML,
-    Accordion,
     BoundedIntText,
     Dropdown,
     IntSlider,
@@ -20,8 +19,10 @@ from workbench.preprocessing import presets
 from workbench.units import count
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
+from workbench.widgets.history import ORDERS
 from workbench.widgets.knob import Knobs
-from workbench.widgets.panel import Panel, button, html_of, row, show, text
+from workbench.widgets.look import Fold
+from workbench.widgets.panel import Panel, button, half, html_of, labelled, row, show, text
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
@@ -49,31 +50,36 @@ class App(Panel):
         super().__init__(sitting)
         self.sitting = sitting
         self._quiet = False  # while controls are painted, they are not being moved
-        self.zone = DropZone(sitting.take, sitting.fail)
+        self.zone = DropZone(sitting.take, sitting.fail, begin=sitting.begin)
         self._make_place()
         self._make_controls()
         self.form = NewcomerForm(sitting)
-        self.result, self.trace = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.result, self.trace = half("340px"), half("640px")
         self.history, self.all, self.about = HTML(), HTML(), HTML()
+        self.order = labelled(Dropdown, "Order", "240px", options=tuple(ORDERS))
+        self.order.observe(lambda _: self.repaint(), "value")
         self.dials = Dials(sitting.turn)
-        self._base: Pipeline | None = None
-        self.more = Accordion(
-            (self.dials, self.history, self.all, self.about),
-            titles=("Preprocessing steps", "Times of this sitting", "All results", "The model"),
+        self.reset_button = button("Reset", sitting.reset, "Turn everything back", "undo")
+        self._base: tuple[Pipeline | None, bool] = None, False
+        self.more = (
+            Fold("Preprocessing steps", self.dials, row(self.reset_button)),
+            Fold("Times of this sitting", self.history),
+            Fold("All results", self.order, self.all),
+            Fold("The model", self.about),
         )
         self._make_endings()
         self.children = (
             self.zone,
             self.place,
             self.controls,
+            self.endings,
             self.status,
             self.error_line,
-            self.form,
-            row(self.result, self.trace),
-            self.endings,
             self.said,
             self.snippet,
-            self.more,
+            self.form,
+            row(self.result, self.trace, top=True),
+            *self.more,
         )
         self.begin()
         sitting.look()
@@ -110,7 +116,9 @@ class App(Panel):
         self.open_button = button("Open", self._open, "Take what the field says", "folder-open")
         self.path.on_msg(self._typed)
         if sitting.audience:
-            self.place = HTML(text(f"Path and URL fields are off: {sitting.audience}."))
+            self.place = HTML(
+                text(f"Path and URL fields are off, and no file is written: {sitting.audience}.")
+            )
         else:
             self.place = row(self.path, self.open_button)
 
@@ -123,18 +131,18 @@ class App(Panel):
 
     def _make_controls(self) -> None:
         sitting = self.sitting
-        self.picker = Dropdown(options=sitting.models(), value=sitting.model or None,
-                               description="Model", layout=Layout(width="260px"))  # fmt: skip
-        self.badge = HTML()
+        self.picker = labelled(Dropdown, "Model", "240px", options=sitting.models(),
+                               value=sitting.model or None)  # fmt: skip
+        self.badge = HTML(layout=Layout(width="76px"))  # as wide as its longest word
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
                                   "steady", "fire")  # fmt: skip
-        self.top_k = IntSlider(value=sitting.top_k, min=1, max=20, description="Top",
-                               continuous_update=False, layout=Layout(width="260px"))  # fmt: skip
-        self.preset = Dropdown(
+        self.top_k = labelled(IntSlider, "Top", "180px", value=sitting.top_k, min=1, max=20,
+                              continuous_update=False)  # fmt: skip
+        self.preset = labelled(
+            Dropdown,
+            "Preprocessing",
+            "240px",
             options=[(_OWN, ""), *((name, name) for name in presets.NAMES)],
-            description="Preprocessing",
-            style={"description_width": "initial"},
-            layout=Layout(width="260px"),
         )
         self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
                                    "refresh")  # fmt: skip
@@ -172,6 +180,7 @@ class App(Panel):
 
     def _clear(self) -> None:
         self.snippet.value = ""
+        self.zone.clear()
         self.sitting.clear()
 
     # ── painting ──────────────────────────────────────────────────────────────────────────────
@@ -198,19 +207,24 @@ class App(Panel):
         self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
         runs = tuple(sitting.runs)
-        self.draw(self.history, runs, lambda: html_of(sitting.history()) if runs else _NOTHING)
-        self.draw(self.all, runs, lambda: html_of(sitting.together()) if runs else _NOTHING)
+        self.draw(self.history, runs, lambda: html_of(sitting.runs.times()) if runs else _NOTHING)
+        order = self.order.value
+        self.draw(
+            self.all,
+            (*runs, order),
+            lambda: html_of(sitting.runs.together(order)) if runs else _NOTHING,
+        )
         self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
         self._paint_dials()
         self.form.paint()
 
     def _paint_dials(self) -> None:
         """Move the sliders where another recipe is begun with, and not while one is turned."""
-        base = self.sitting.base
-        if base != self._base:
-            self._base = base
-            if base is not None:
-                self.dials.set(Knobs.of(base))
+        base, turned = self.sitting.base, self.sitting.pipeline is not None
+        self.reset_button.disabled = not turned
+        if base is not None and (base != self._base[0] or self._base[1] > turned):
+            self.dials.set(Knobs.of(base))
+        self._base = base, turned
         show(self.dials, base is not None)
 
     def __repr__(self) -> str:
@@ -227,7 +241,7 @@ class NewcomerForm(VBox):
         wide = {"style": {"description_width": "110px"}, "layout": Layout(width="320px")}
         self.card = HTML()
         self.name = Text(description="Name", **wide)
-        self.preset = Dropdown(options=presets.NAMES, description="Preprocessing", **wide)
+        self.preset = Dropdown(options=presets.NAMES, description="Preset", **wide)
         self.side = BoundedIntText(description="Input size", min=1, max=16_384, **wide)
         self.color = Dropdown(options=("RGB", "BGR", "GRAY"), description="Colours", **wide)
         self.activation = Dropdown(

@@ -22,27 +22,31 @@ class Dials(VBox):
     Parameters
     ----------
     turn : called with the knobs that were turned, by name
+
+    A browser rounds what a slider is given to its steps, and tells. That turns nothing: a value
+    within half a step of what the slider was set to counts as that, to the last digit.
     """
 
     def __init__(self, turn: Callable[..., object]) -> None:
         super().__init__(layout=Layout(width="100%"))
         self._turn, self._quiet = turn, False
+        self._placed: dict[int, float] = {}
         wide = {"style": {"description_width": "92px"}}
 
         def slider(kind: Any, name: str, **options: Any) -> Any:
             return kind(description=name, layout=Layout(width="300px"), **wide, **options)
 
         self.side = slider(IntSlider, "Size", min=8, max=512)
-        self.crop = slider(FloatSlider, "Crop", min=0.3, max=1.0, step=0.005, readout_format=".3f")
+        self.crop = slider(FloatSlider, "Crop", min=0.3, max=1.0, step=0.001, readout_format=".3f")
         self.interpolation = slider(Dropdown, "Interpolation", options=tuple(INTERPOLATIONS))
         self.color = slider(Dropdown, "Channels", options=("RGB", "BGR"))
         self.layout_ = slider(Dropdown, "Layout", options=("NCHW", "NHWC"))
         self.mean = tuple(
-            slider(FloatSlider, f"Mean {c}", min=0.0, max=1.0, step=0.001, readout_format=".3f")
+            slider(FloatSlider, f"Mean {c}", min=0.0, max=1.0, step=0.0001, readout_format=".4f")
             for c in _CHANNELS
         )
         self.std = tuple(
-            slider(FloatSlider, f"Std {c}", min=0.01, max=1.0, step=0.001, readout_format=".3f")
+            slider(FloatSlider, f"Std {c}", min=0.01, max=1.0, step=0.0001, readout_format=".4f")
             for c in _CHANNELS
         )
         self.children = (
@@ -51,7 +55,7 @@ class Dials(VBox):
             row(*self.std),
         )
         self._forward(self.side, lambda: {"size": (self.side.value, self.side.value)})
-        self._forward(self.crop, lambda: {"crop": self.crop.value})
+        self._forward(self.crop, lambda: {"crop": self._exact(self.crop)})
         self._forward(self.interpolation, lambda: {"interpolation": self.interpolation.value})
         self._forward(self.color, lambda: {"color_format": self.color.value})
         self._forward(self.layout_, lambda: {"layout": self.layout_.value})
@@ -60,19 +64,30 @@ class Dials(VBox):
 
     def _constants(self) -> dict[str, Any]:
         return {
-            name: tuple(c.value for c in controls if c.layout.display != "none")
+            name: tuple(self._exact(c) for c in controls if c.layout.display != "none")
             for name, controls in (("mean", self.mean), ("std", self.std))
         }
 
     def _forward(self, control: Any, told: Callable[[], dict[str, Any]]) -> None:
-        control.observe(lambda _: None if self._quiet else self._turn(**told()), "value")
+        def moved(change: Any) -> None:
+            if self._quiet or self._exact(control, change.old) == self._exact(control, change.new):
+                return
+            self._turn(**told())
+
+        control.observe(moved, "value")
+
+    def _exact(self, control: Any, value: Any = None) -> Any:
+        """Return where a control stands: the very value it was set to where it is at that."""
+        value = control.value if value is None else value
+        was = self._placed.get(id(control))
+        return was if was is not None and abs(value - was) <= control.step / 2 else value
 
     def set(self, knobs: Knobs) -> None:
         """Move the sliders to where the knobs stand, without telling anyone."""
         self._quiet = True
         try:
             _place(self.side, None if knobs.size is None else knobs.size[0])
-            _place(self.crop, knobs.crop)
+            self._place(self.crop, knobs.crop)
             _choose(self.interpolation, knobs.interpolation)
             _choose(self.color, knobs.color_format if knobs.color_format != "GRAY" else None)
             _choose(self.layout_, knobs.layout)
@@ -81,9 +96,14 @@ class Dials(VBox):
                     there = values is not None and number < len(values)
                     show(control, there)
                     if there and values is not None:
-                        _place(control, values[number])
+                        self._place(control, values[number])
         finally:
             self._quiet = False
+
+    def _place(self, slider: Any, value: float | None) -> None:
+        if value is not None:
+            self._placed[id(slider)] = value
+        _place(slider, value)
 
 
 def _place(slider: Any, value: float | None) -> None:

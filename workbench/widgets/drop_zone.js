@@ -4,6 +4,8 @@
 const CHUNK_BYTES = 1_000_000;
 const PATIENCE_MS = 4_000;
 const ROWS = 8;
+const FOLDER_MOST = 100; // files of folders that are dropped at once
+const FOLDER_TAKES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|onnx)$/i;
 
 /** Three significant figures and a decimal unit, as workbench.units.size writes them. */
 export function sizeText(bytes) {
@@ -22,6 +24,42 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** The files that were dropped; of folders, what looks like a picture or a model. */
+async function dropped(transfer) {
+  const entries = [...(transfer?.items ?? [])].map((item) => item.webkitGetAsEntry?.());
+  const files = [...(transfer?.files ?? [])]; // both must be read before anything is awaited
+  if (!entries.some((entry) => entry?.isDirectory)) return files;
+  const found = [];
+  const waiting = entries.filter(Boolean);
+  while (waiting.length && found.length < FOLDER_MOST) {
+    const entry = waiting.shift();
+    if (entry.isFile) {
+      if (FOLDER_TAKES.test(entry.name) && !entry.name.startsWith(".")) {
+        found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+      }
+      continue;
+    }
+    const reader = entry.createReader();
+    for (;;) { // a reader gives some at a time
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) break;
+      waiting.push(...some);
+    }
+  }
+  return found;
+}
+
+/** Why a browser refused the camera or the clipboard, in words. */
+function why(error) {
+  return {
+    NotAllowedError: "the browser does not allow this page to use it",
+    SecurityError: "the browser does not allow this page to use it",
+    NotFoundError: "none was found",
+    NotReadableError: "another program is using it",
+    AbortError: "it was interrupted",
+  }[error.name] ?? error.name;
+}
+
 function button(text, title) {
   const node = make("button", { type: "button", class: "wb-drop-button", title }, text);
   return node;
@@ -35,7 +73,7 @@ function render({ model, el }) {
   let line = Promise.resolve(); // files are sent one after another
 
   // ── what is seen ────────────────────────────────────────────────────────────────────────────
-  const picker = make("input", { type: "file", multiple: "", class: "wb-drop-hidden",
+  const picker = make("input", { type: "file", class: "wb-drop-hidden",
     tabindex: "-1", "aria-hidden": "true" });
   const choose = button("Choose files", "Choose files of this computer");
   const paste = button("Paste", "Take a picture from the clipboard");
@@ -72,10 +110,11 @@ function render({ model, el }) {
     const not = missing.length ? ` This page may not use ${missing.join(" or ")}.` : "";
     hint.textContent =
       `Pictures up to ${sizeText(model.get("image_limit"))}${models}. ` +
-      `Several at once are fine; Ctrl+V or ⌘V pastes.${not}`;
+      `${model.get("several") ? "Several at once are fine; " : ""}Ctrl+V or ⌘V pastes.${not}`;
+    picker.toggleAttribute("multiple", model.get("several"));
   }
   labels();
-  for (const name of ["label", "accept", "image_limit", "model_limit"]) {
+  for (const name of ["label", "accept", "several", "image_limit", "model_limit"]) {
     model.on(`change:${name}`, labels);
     tidy.push(() => model.off(`change:${name}`, labels));
   }
@@ -101,10 +140,14 @@ function render({ model, el }) {
 
   // ── sending ─────────────────────────────────────────────────────────────────────────────────
   function heard(message) {
+    if (message?.kind === "clear") {
+      list.replaceChildren();
+      return say("");
+    }
     const waiting = answers.get(message?.id);
-    if (!waiting) return; // another view's
+    if (!waiting) return undefined; // another view's
     answers.delete(message.id);
-    waiting(message);
+    return waiting(message);
   }
   model.on("msg:custom", heard);
   tidy.push(() => model.off("msg:custom", heard));
@@ -126,11 +169,11 @@ function render({ model, el }) {
     }
   }
 
-  async function transfer(file, name, via, shown) {
+  async function transfer(file, name, via, shown, first) {
     const id = `${view}-${++number}`;
     const slow = () => shown.tell("waiting: the kernel is busy or not connected");
     try {
-      let answer = await ask({ kind: "begin", id, name, size: file.size, via }, [], slow);
+      let answer = await ask({ kind: "begin", id, name, size: file.size, via, first }, [], slow);
       while (answer.kind === "more") {
         const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
         shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
@@ -141,12 +184,16 @@ function render({ model, el }) {
     } catch (error) {
       answers.delete(id);
       model.send({ kind: "abort", id });
-      shown.tell(`could not be read (${error.name}); is it a folder?`, "wb-drop-failed");
+      shown.tell(`could not be read (${error.name})`, "wb-drop-failed");
     }
   }
 
-  function take(files, via) {
-    say("");
+  function take(given, via) {
+    const files = model.get("several") ? given : given.slice(0, 1);
+    say(files.length < given.length ? `One at a time: ${files[0].name} was taken.` : "");
+    for (const old of list.querySelectorAll(".wb-drop-done, .wb-drop-failed")) old.remove();
+    let first = true; // what is said of earlier files goes with the first message of these
+    const taken = [];
     for (const file of files) {
       const name = file.name || (via === "camera" ? "camera.jpg" : "pasted.png");
       const isModel = /\.onnx$/i.test(name);
@@ -155,11 +202,16 @@ function render({ model, el }) {
         const what = isModel && !limit ? "no models are taken here"
           : `it has ${sizeText(file.size)}; the limit is ${sizeText(limit)}`;
         row(name, "").tell(`not sent: ${what}`, "wb-drop-failed");
-        model.send({ kind: "refused", name, size: file.size });
+        model.send({ kind: "refused", name, size: file.size, first });
+        first = false;
         continue;
       }
-      const shown = row(name, "waits");
-      line = line.then(() => transfer(file, name, via, shown));
+      taken.push([file, name, row(name, "waits")]);
+    }
+    for (const [file, name, shown] of taken) {
+      const begins = first;
+      first = false;
+      line = line.then(() => transfer(file, name, via, shown, begins));
     }
   }
 
@@ -181,9 +233,10 @@ function render({ model, el }) {
       if (kind === "dragover") event.dataTransfer.dropEffect = "copy";
       if (kind !== "drop") return;
       over((depth = 0) > 0);
-      const files = [...(event.dataTransfer?.files ?? [])];
-      if (files.length) take(files, "drop");
-      else say("That is no file: save the picture first, and drop the file.");
+      dropped(event.dataTransfer).then((files) => {
+        if (files.length) take(files, "drop");
+        else say("No picture was dropped. From another page: save it first, and drop the file.");
+      }, (error) => say(`What was dropped could not be read (${error.name}).`));
     });
   }
 
@@ -207,7 +260,7 @@ function render({ model, el }) {
       if (found.length) take(found, "paste");
       else say("There is no picture on the clipboard.");
     } catch (error) {
-      say(`The clipboard may not be read here (${error.name}). Click the zone and press Ctrl+V.`);
+      say(`The clipboard cannot be read: ${why(error)}. Click the zone and press Ctrl+V or ⌘V.`);
     }
     root.focus();
   });
@@ -227,7 +280,7 @@ function render({ model, el }) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: true });
     } catch (error) {
-      say(`The camera cannot be used here (${error.name}).`);
+      say(`No camera: ${why(error)}.`);
       return undefined;
     }
     const video = make("video", { autoplay: "", playsinline: "", "aria-label": "Camera" });

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from workbench.cards import Bar, Bars, Card, Notes, Table
+from workbench.cards import Bar, BarGrid, Card, Notes, Table
 from workbench.errors import ConfigError
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from workbench.preprocessing.pipeline import Pipeline, Trace
     from workbench.widgets.transfer import Upload
     from workbench.widgets.worker import Job
+
+
+_OWN = "the model's own"
 
 
 class Exploration(Activity):
@@ -112,19 +115,17 @@ class Exploration(Activity):
         rows = tuple((name, _told(mine), _told(here)) for name, mine, here in self.delta)
         blocks: list[Any] = []
         if rows:
-            blocks.append(Table(("parameter", "the model's own", "here"), rows, "What differs"))
+            blocks.append(Table(("parameter", _OWN, "here"), rows, "What differs"))
         else:
             blocks.append(Notes(("This is the model's own recipe.",)))
         said, before = self.outcome, self.own_outcome
         if rows and isinstance(said, Result) and isinstance(before, Result):
             classes = {p.index: p.label for p in (*before.top, *said.top)}
-            bars = []
-            for index, label in classes.items():
-                for name, told in (("own", before), ("here", said)):
-                    value = float("nan") if told.probabilities is None else float(
-                        told.probabilities[index])  # fmt: skip
-                    bars.append(Bar(f"{label}, {name}", value, share(value)))
-            blocks.append(Bars(tuple(bars), "What it does to the answer"))
+            grid = tuple(
+                (label, tuple(_bar(told, index) for told in (before, said)))
+                for index, label in classes.items()
+            )
+            blocks.append(BarGrid((_OWN, "here"), grid, "What it does to the answer"))
         return Sheet(Card(f"recipe for {self.model.id}", tuple(blocks)))
 
     def code(self) -> str:
@@ -138,6 +139,14 @@ class Exploration(Activity):
     def json(self) -> str:
         """Return the recipe as the field of a metadata file."""
         return json.dumps({"preprocessing": self.pipeline.recipe()}, indent=2)
+
+
+def _bar(told: Result, index: int) -> Bar | None:
+    """Return what an answer gives a class, marked where it is the answer itself."""
+    if told.probabilities is None:
+        return None
+    value = float(told.probabilities[index])
+    return Bar("→" if told.top[0].index == index else "", value, share(value))
 
 
 def _told(value: object) -> str:

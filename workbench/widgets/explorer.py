@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ipywidgets import HTML, Layout
+from ipywidgets import HTML
 
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
-from workbench.widgets.panel import Panel, button, html_of, row
+from workbench.widgets.panel import Panel, button, half, html_of, row
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
@@ -26,13 +26,18 @@ class Explorer(Panel):
         super().__init__(exploration)
         self.exploration = exploration
         self.dials = Dials(exploration.turn)
-        self.delta, self.said = (HTML(layout=Layout(flex="1 1 320px")) for _ in range(2))
+        self.delta, self.said = half(), half()
         self.strip, self.snippet = HTML(), Snippet()
         self.reset_button = button("Reset", exploration.reset, "The model's own recipe", "undo")
         self.code_button = button("Copy as code", self._code, "The recipe as Python", "code")
         self.json_button = button("Copy as JSON", self._json, "For a metadata file", "file")
         self.zone = DropZone(
-            exploration.take, exploration.fail, model_bytes=0, label="Drop another picture here"
+            exploration.take,
+            exploration.fail,
+            begin=exploration.begin,
+            model_bytes=0,
+            several=False,
+            label="Drop another picture here",
         )
         self.children = (
             self.dials,
@@ -41,7 +46,7 @@ class Explorer(Panel):
             self.status,
             self.error_line,
             self.strip,
-            row(self.said, self.delta),
+            row(self.said, self.delta, top=True),
             self.zone,
         )
         self.begin()

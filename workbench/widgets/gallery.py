@@ -10,7 +10,7 @@ from ipywidgets import HTML, Checkbox, Combobox, Layout, VBox
 from workbench.cards import Card, Notes, Picture, Pictures, as_html
 from workbench.inference.results import Failure, Result
 from workbench.units import count, share
-from workbench.widgets.panel import Panel, button, row, text
+from workbench.widgets.panel import Panel, button, row, show, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +37,9 @@ class Gallery(Panel):
         self.grid = row()
         self.grid.layout.align_items = "flex-start"
         self.tiles: list[Tile] = []
-        paging = row(self.back_button, self.next_button, self.where)
-        self.children = (paging, self.error_line, self.grid, self.saved)
+        self.paging = row(self.back_button, self.next_button, self.where)
+        show(self.paging, self.pages > 1)
+        self.children = (self.paging, self.error_line, self.grid, self.saved)
         self._fill()
         self.begin()
 
@@ -74,7 +75,7 @@ class Gallery(Panel):
         marked = [e for e in entries if e.keep or e.flag or e.relabel]
         self.where.value = text(f"page {self.page + 1} of {self.pages}")
         self.saved.value = text(
-            f"{count(len(marked), 'result')} of {len(entries)} marked; each mark is written to "
+            f"{len(marked)} of {count(len(entries), 'result')} marked. Each mark is written to "
             f"{self.ledger.path} at once."
         )
         for tile in self.tiles:
@@ -89,12 +90,13 @@ class Tile(VBox):
         self.ledger, self.number, self._quiet = ledger, number, True
         narrow = {"indent": False, "layout": Layout(width="auto")}
         self.card = HTML(as_html(_tile_card(ledger.results[number - 1])))
-        self.keep = Checkbox(description="keep", **narrow)
-        self.flag = Checkbox(description="flag", **narrow)
-        self.relabel = Combobox(options=labels, placeholder="relabel", description="label",
+        self.keep = Checkbox(description="Keep", **narrow)
+        self.flag = Checkbox(description="Flag", **narrow)
+        self.relabel = Combobox(options=labels, placeholder="another label",
+                                description="Relabel",
                                 continuous_update=False, ensure_option=False,
-                                style={"description_width": "36px"},
-                                layout=Layout(width="180px"))  # fmt: skip
+                                style={"description_width": "initial"},
+                                layout=Layout(width="190px"))  # fmt: skip
         self.children = (self.card, row(self.keep, self.flag), self.relabel)
         for name in ("keep", "flag", "relabel"):
             getattr(self, name).observe(self._marks(name), "value")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConfigError, MissingFileError
+from workbench.errors import ConfigError, MissingFileError, WriteError
 from workbench.inference.results import Failure, Result
+from workbench.spreadsheet import as_written, csv_text, safe_cell
 from workbench.widgets.activity import Activity
-from workbench.widgets.disk import safe_cell, write
+from workbench.widgets.disk import write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ class Ledger(Activity):
             entry,
             keep=told.get("keep") == "True",
             flag=told.get("flag") == "True",
-            relabel=_unsafe(told.get("relabel", "")),
+            relabel=as_written(told.get("relabel", "")),
         )
 
     def labels(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ class Ledger(Activity):
             self.entries[number - 1] = replace(before, **given)  # type: ignore[arg-type]
             try:
                 self.save()
-            except MissingFileError:
+            except WriteError:
                 self.entries[number - 1] = before  # what is not on disk is not shown as done
                 raise
 
@@ -119,11 +119,8 @@ class Ledger(Activity):
 
     def save(self) -> Path:
         """Write all entries, whole or not at all."""
-        sink = StringIO()
-        rows = csv.writer(sink, lineterminator="\n")
-        rows.writerow(_COLUMNS)
-        rows.writerows([safe_cell(v) for v in asdict(entry).values()] for entry in self.entries)
-        return write(self.path, sink.getvalue().encode())
+        rows = (tuple(asdict(entry).values()) for entry in self.entries)
+        return write(self.path, csv_text(_COLUMNS, rows).encode())
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row a result: number, source, model, label, …, keep, flag, relabel."""
@@ -144,9 +141,3 @@ class Ledger(Activity):
             expected = "a gallery's: it would be overwritten"
             raise ConfigError("path", str(self.path), expected, "Give another path.")
         return {(r["number"], r["source"], r["model"]): r for r in rows}
-
-
-def _unsafe(cell: str) -> str:
-    """Undo :func:`safe_cell`."""
-    plain = cell[1:]
-    return plain if cell.startswith("'") and safe_cell(plain) == cell else cell

@@ -51,7 +51,7 @@ class Newcomer(Displayable):
         NotOnnxError, InvalidModelError, … : what the gate refuses
         UnsupportedInputsError : it takes no picture, or gives no scores of classes
         """
-        graph = gate.examine(path)
+        graph = gate.examine(path, name=name)
         model_id = name_for(name or path.name, known)
         spec = infer_spec(model_id, path, graph)
         spec.check_classification(graph)
@@ -112,7 +112,7 @@ class Newcomer(Displayable):
             ("outputs", describe(self.graph.outputs)),
             ("opset", ", ".join(f"{d or 'ai.onnx'} {v}" for d, v in self.graph.opsets)),
             ("size", f"{size(self.graph.size_bytes)}, {self.graph.parameters:,} parameters"),
-            ("classes", str(self.classes or "the graph does not say")),
+            ("classes", f"{self.classes:,}" if self.classes else "the graph does not say"),
             ("labels", count(len(self.spec.labels), "label") if self.spec.labels else "none"),
         )
         return Card(f"new model {self.id}", (Facts(rows), Notes(self.spec.notes())))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox, Widget
 
 from workbench.cards import Card, Notes, as_html
+from workbench.widgets.look import Look
 from workbench.widgets.problem import Problem
 
 if TYPE_CHECKING:
     from workbench.widgets.activity import Activity
 
 #: A row whose parts go beneath each other where the window is narrow.
-WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
+WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%", "grid_gap": "2px 14px"}
 
 
 class Panel(VBox):
@@ -29,9 +30,11 @@ class Panel(VBox):
 
     #: what this is, and what to do where nothing answers
     title = "workbench widget"
+    children: tuple[Widget, ...]
 
     def __init__(self, activity: Activity) -> None:
         super().__init__(layout=Layout(width="100%", overflow="hidden"))
+        self.add_class("wb-panel")
         self.activity = activity
         self._painting = threading.RLock()
         self._drawn: dict[int, object] = {}
@@ -43,6 +46,7 @@ class Panel(VBox):
 
     def begin(self) -> None:
         """Paint, now and from now on: called once all parts are there."""
+        self.children = (Look(), *self.children)
         self.activity.listen(self.repaint)
         self.repaint()
 
@@ -135,9 +139,21 @@ def parts(widget: Widget) -> Iterable[Widget]:
     yield widget
 
 
-def row(*children: Widget) -> HBox:
-    """Return a row that wraps."""
-    return HBox(children, layout=Layout(**WRAP))
+def row(*children: Widget, top: bool = False) -> HBox:
+    """Return a row that wraps; its parts stand on one line, or begin at one (``top``)."""
+    lines = {"align_items": "flex-start"} if top else {}
+    return HBox(children, layout=Layout(**WRAP | lines))
+
+
+def half(basis: str = "360px") -> HTML:
+    """Return a place for a display in a row: it takes its share, and never more than there is."""
+    return HTML(layout=Layout(flex=f"1 1 {basis}", width="auto", min_width="0", max_width="100%"))
+
+
+def labelled(kind: Callable[..., Any], name: str, width: str, **options: Any) -> Any:
+    """Return a control whose label takes the room that it needs, and no more."""
+    style = {"description_width": "initial"}
+    return kind(description=name, style=style, layout=Layout(width=width), **options)
 
 
 def button(name: str, call: Callable[[], object], tooltip: str = "", icon: str = "") -> Button:

@@ -15,7 +15,7 @@ from workbench.widgets.disk import safe_name, write
 if TYPE_CHECKING:
     from workbench.models.hub import ModelHub
     from workbench.preprocessing.pipeline import Pipeline
-    from workbench.widgets.sitting import Run
+    from workbench.widgets.history import Run
     from workbench.widgets.trial import Photo
 
 
@@ -40,16 +40,25 @@ class Script:
             content = path.read_bytes()
             mark = hashlib.sha256(content).hexdigest()[:8]
             kept = write(folder / safe_name(f"{name}.onnx", mark), content)
-            told = _indented(pformat(metadata, sort_dicts=False))
-            lines.append(f"hub.preload({name!r}, path={kept.as_posix()!r}, metadata={told})")
-        lines += ["runner = wb.Runner(hub)", "results = ["]
-        done: set[str] = set()
+            told = (
+                f"{name!r},",
+                f"path={kept.as_posix()!r},",
+                f"metadata={_literal(metadata, 72)},",
+            )
+            lines += [
+                "hub.preload(",
+                *(f"    {part}" for line in told for part in line.splitlines()),
+                ")",
+            ]
+        lines.append("runner = wb.Runner(hub)")
+        pipelines: dict[str, str] = {}  # code → name, in the order of first use
+        calls: dict[str, None] = {}
         for run in runs:
-            line = self._line(run, folder)
-            if line not in done:
-                done.add(line)
-                lines.append(line)
-        return "\n".join([*lines, "]", "results[-1] if results else hub"])
+            if run.pipeline is not None and not isinstance(run.outcome, Failure):
+                pipelines.setdefault(pipeline_code(run.pipeline), f"pipeline_{len(pipelines) + 1}")
+            calls[self._call(run, folder, pipelines)] = None
+        lines += [f"{name} = {code}" for code, name in pipelines.items()]
+        return "\n".join([*lines, "results = [", *calls, "]", "results[-1] if results else hub"])
 
     def _hub_line(self) -> str:
         shelf = self._hub.shelves[0]
@@ -57,23 +66,26 @@ class Script:
         return f"hub = wb.ModelHub(model_dir={str(shelf.models)!r})" if own else "hub = wb.ModelHub()"  # fmt: skip  # noqa: E501
 
     @staticmethod
-    def _line(run: Run, folder: Path) -> str:
+    def _call(run: Run, folder: Path, pipelines: Mapping[str, str]) -> str:
         if isinstance(run.outcome, Failure):
             return f"    # {plain(run.photo.name)}: {run.outcome.code}"
         source = _source(run.photo, folder)
         rest = f"model={run.model!r}, top_k={run.top_k}"
         if run.pipeline is None:
             return f"    runner.classify({source}, {rest}),"
-        return f"    runner.classify_tensor(\n        {pipeline_code(run.pipeline)}({source}),\n        {rest},\n    ),"  # fmt: skip  # noqa: E501
+        name = pipelines[pipeline_code(run.pipeline)]
+        return f"    runner.classify_tensor({name}({source}), {rest}),"
 
 
 def pipeline_code(pipeline: Pipeline) -> str:
-    """Return the expression that builds a pipeline."""
-    return f"wb.Pipeline.from_recipe({_indented(pformat(pipeline.recipe(), sort_dicts=False))})"
+    """Return the expression that builds a pipeline, a line a step."""
+    steps = "".join(f"    {_literal(step)},\n" for step in pipeline.recipe())
+    return f"wb.Pipeline.from_recipe([\n{steps}])"
 
 
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")
+def _literal(value: object, width: int = 10**6) -> str:
+    """Return Python code of a value, on one line where a width allows it."""
+    return pformat(value, sort_dicts=False, width=width, compact=True)
 
 
 def _source(photo: Photo, folder: Path) -> str:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.cards import Bar, Bars, Card, Notes, Table
-from workbench.errors import BadRequestError, ConfigError, SwitchedOffError, require_count
-from workbench.inference.results import Failure, Result, Results
+from workbench.errors import (
+    BadRequestError,
+    ConfigError,
+    ImageError,
+    SwitchedOffError,
+    require_count,
+)
+from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
-from workbench.inference.source import folder_of, listed
 from workbench.models.hub import ModelHub, default_hub
-from workbench.page import rendered
 from workbench.preprocessing import presets
 from workbench.settings import audience
-from workbench.units import count, seconds, share
+from workbench.units import seconds
 from workbench.widgets.activity import Activity
-from workbench.widgets.disk import csv, safe_name, write
+from workbench.widgets.disk import safe_name, write
+from workbench.widgets.history import History, Run
 from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
 from workbench.widgets.script import Script
-from workbench.widgets.sheet import Sheet
 from workbench.widgets.transfer import Upload, is_model
-from workbench.widgets.trial import Photo, answer
+from workbench.widgets.trial import Photo, answer, fitted, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,21 +39,8 @@ if TYPE_CHECKING:
     from workbench.preprocessing.pipeline import Pipeline, Trace
     from workbench.widgets.worker import Job
 
-#: Runs that the history shows; the frame has all.
-SHOWN = 20
 #: Pictures of one folder that are taken.
 MOST_OF_A_FOLDER = 100
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Run:
-    """One answer of a sitting, and all that is needed to get it again."""
-
-    photo: Photo
-    model: str
-    top_k: int
-    pipeline: Pipeline | None
-    outcome: Result | Failure
 
 
 class Sitting(Activity):
@@ -66,7 +56,8 @@ class Sitting(Activity):
     Attributes
     ----------
     runs : what was answered, oldest first
-    trace : every preprocessing step of the last picture
+    trace : every preprocessing step of the last picture that was answered
+    photo : what is asked about again when something else is chosen: the last that could be read
     newcomer : a model that was dropped and is not described yet
     said : the line to say after something was done; empty if nothing was
     audience : who else may sit before the browser; where it is not empty, nothing is read from
@@ -94,9 +85,10 @@ class Sitting(Activity):
         self.pipeline: Pipeline | None = None
         self.folder = Path(folder)
         self.audience = audience()
-        self.runs: list[Run] = []
+        self.runs = History()
         self.trace: Trace | None = None
         self.photo: Photo | None = None
+        self._answered_photo: Photo | None = None
         self.newcomer: Newcomer | None = None
         self.said = ""
         self._loading = ""
@@ -104,20 +96,27 @@ class Sitting(Activity):
         self._models: dict[str, Model] = {}
         self._temporary = Path(tempfile.mkdtemp(prefix="workbench-"))
 
-    def attempt(self, call: Callable[[], object], about: str = "") -> bool:
-        """Do what a person asked for; what was said of earlier things leaves the screen."""
+    def begin(self) -> None:
+        """Note that a person begins something: what was said before leaves the screen."""
         self.said = ""
-        return super().attempt(call, about)
+        super().begin()
 
     # ── what a person does ────────────────────────────────────────────────────────────────────
 
     def take(self, upload: Upload) -> None:
-        """Take a file from the browser: a picture is classified, a model is looked at."""
-        if upload.is_model:
-            path = self._temporary / safe_name(upload.name, upload.sha256[:8])
-            self.attempt(lambda: self._look(write(path, upload.content), upload.name), upload.name)
-        else:
-            self.attempt(lambda: self._classify(Photo.of(upload)), upload.name)
+        """Take a file from the browser: a picture is classified, a model is looked at.
+
+        Errors stay on the screen: it may be one of several files that came at once.
+        """
+
+        def act() -> None:
+            if upload.is_model:
+                path = self._temporary / safe_name(upload.name, upload.sha256[:8])
+                self._look(write(path, upload.content), upload.name)
+            else:
+                self._classify(Photo.of(upload))
+
+        self.attempt(act, upload.name, begins=False)
 
     def open(self, text: str) -> None:
         """Take what was typed: the path of a picture, of a folder of them, or of a model."""
@@ -155,6 +154,10 @@ class Sitting(Activity):
 
         self.attempt(act)
 
+    def reset(self) -> None:
+        """Go back to the recipe that parameters are turned from."""
+        self.attempt(lambda: self._choose(None, self.preset or "", None))
+
     def look(self) -> None:
         """Read what the chosen model is, without loading it."""
         name = self.model
@@ -177,13 +180,14 @@ class Sitting(Activity):
     def clear(self) -> None:
         """Begin anew: results, pictures and errors go; the models stay."""
         self.stop()
-        self.runs, self.trace, self.photo = [], None, None
+        self.runs = History()
+        self.trace = self.photo = self._answered_photo = None
         self.newcomer, self.said = None, ""
         self.problems.clear()
         self.changed()
 
     def keep(self) -> None:
-        """Write the last result as a page that opens anywhere."""
+        """Write the result that is shown as a page that opens anywhere."""
         self.attempt(self._keep)
 
     def export(self) -> None:
@@ -195,22 +199,16 @@ class Sitting(Activity):
     @property
     def results(self) -> list[Result | Failure]:
         """All answers, oldest first."""
-        return [run.outcome for run in self.runs]
+        return self.runs.results
 
     @property
-    def shown(self) -> Result | Failure | None:
-        """The last answer."""
-        return self.runs[-1].outcome if self.runs else None
-
-    def together(self) -> Results:
-        """Return all answers as one value with a grid and a frame."""
-        spent = sum(r.timings.total_s for r in self.results if isinstance(r, Result))
-        names = ", ".join(dict.fromkeys(run.model for run in self.runs)) or self.model
-        return Results(self.results, model=names, wall_s=spent)
+    def shown(self) -> Result | None:
+        """The last answer that was given; what failed since is among :attr:`results`."""
+        return self.runs.last
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row an answer: source, model, label, probability, flagged, note, *_ms …"""
-        return self.together().to_frame()
+        return self.runs.together().to_frame()
 
     def code(self) -> str:
         """Return the sitting as a cell that reproduces it.
@@ -248,42 +246,12 @@ class Sitting(Activity):
         model = self.described
         if model is None or model.spec.image is None:
             return None
-        return self._wanted(model, self.preset) or model.preprocessing
+        return fitted(self.preset, model.preprocessing) or model.preprocessing
 
     def models(self) -> tuple[str, ...]:
         """Return the models to choose from."""
         ids = self.hub.ids()
         return ids if self.model in ids or not self.model else (self.model, *ids)
-
-    def history(self) -> Sheet:
-        """Return the times of this sitting."""
-        recent = list(enumerate(self.runs, 1))[-SHOWN:]
-        rows, bars = [], []
-        done = [r.outcome.timings.total_s for _, r in recent if isinstance(r.outcome, Result)]
-        longest = max(done, default=0.0)
-        for number, run in recent:
-            what = run.outcome
-            head = (str(number), run.photo.name, run.model)
-            if isinstance(what, Failure):
-                rows.append((*head, what.code, "–", "–", "–"))
-                continue
-            total_s = what.timings.total_s
-            rows.append((*head, what.label, share(what.probability),
-                         seconds(what.timings["inference"]), seconds(total_s)))  # fmt: skip
-            bars.append(Bar(f"{number} {run.model}", total_s / (longest or 1), seconds(total_s)))
-        columns = ("run", "input", "model", "label", "probability", "inference", "in all")
-        numeric = ("probability", "inference", "in all")
-        left_out = len(self.runs) - len(recent)
-        notes = (f"The last {len(recent)} of {len(self.runs)}.",) if left_out else ()
-        card = Card(
-            f"times of this sitting: {count(len(self.runs), 'run')}",
-            (
-                Table(columns, tuple(rows), "Runs", numeric),
-                Bars(tuple(bars), "Time in all"),
-                Notes(notes),
-            ),
-        )
-        return Sheet(card)
 
     def close(self) -> None:
         """Stop, and remove the files of uploads that nobody asked to keep."""
@@ -301,18 +269,11 @@ class Sitting(Activity):
         self._private("Reading by path or URL")
         if not text:
             raise BadRequestError("The field", text, "the path of a picture, a folder or a model")
-        if "://" in text or text.startswith("data:"):
-            return self._classify(Photo.of(text))
-        path = Path(text).expanduser()
-        if is_model(text):
+        if is_model(text) and "://" not in text:
+            path = Path(text).expanduser()
             return self._look(path, path.name)
-        if folder_of(path) is None:
-            return self._classify(Photo.of(path))
-        for number, picture in enumerate(listed(path)):
-            if number == MOST_OF_A_FOLDER:
-                raise ConfigError("The folder", text, f"at most {MOST_OF_A_FOLDER} pictures here",
-                                  "wb.Runner().classify(folder, model=…) takes any number.")  # fmt: skip  # noqa: E501
-            self._classify(Photo.of(picture))
+        for photo in named(text, most=MOST_OF_A_FOLDER):
+            self._classify(photo)
         return None
 
     def _pick(self, model: str) -> None:
@@ -344,20 +305,6 @@ class Sitting(Activity):
         self._models[name] = model
         return model
 
-    def _wanted(self, model: Model, preset: str | None) -> Pipeline | None:
-        """Return the chosen preset, fitted to the model's input; None for the model's own."""
-        if preset is None:
-            return None
-        own = model.preprocessing
-        return presets.get(
-            preset,
-            size=own.size,
-            color_format=own.color_format,
-            layout=own.layout,
-            channels=own.channels,
-            dtype=own.dtype,
-        )
-
     def _classify(self, photo: Photo, key: str = "") -> None:
         name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
         self.photo = photo
@@ -365,7 +312,7 @@ class Sitting(Activity):
         def work(job: Job) -> tuple[Run, Trace | None]:
             self._load(name)
             model = self._handle(name)
-            pipeline = own or self._wanted(model, preset)
+            pipeline = own or fitted(preset, model.preprocessing)
             outcome = answer(
                 self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
             )
@@ -374,13 +321,19 @@ class Sitting(Activity):
                 trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
             return Run(photo, name, top_k, pipeline, outcome), trace
 
-        self.worker.submit(f"{photo.name}: {name}", work, done=self._answered, key=key)
+        self.worker.submit(
+            f"{photo.name}: {name}", work, done=self._answered, key=key, about=photo.name
+        )
 
     def _answered(self, made: tuple[Run, Trace | None]) -> None:
-        run, self.trace = made
+        run, trace = made
         self.runs.append(run)
         if isinstance(run.outcome, Failure):
             self.problems.add(run.outcome.error, run.photo.name)
+            if isinstance(run.outcome.error, ImageError) and self.photo is run.photo:
+                self.photo = self._answered_photo  # what is no picture is not asked about again
+        else:
+            self.trace, self._answered_photo = trace, run.photo
         self.changed()
 
     def _load(self, name: str) -> None:
@@ -393,6 +346,7 @@ class Sitting(Activity):
             self.hub.load(self._handle(name))
         finally:
             self._loading = ""
+            self.changed()
 
     def _warm_up(self, name: str) -> None:
         def work(job: Job) -> object:
@@ -402,7 +356,7 @@ class Sitting(Activity):
         def done(warm: Any) -> None:
             self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
 
-        self.worker.submit(f"warming up {name}", work, done=done, key="warm-up")
+        self.worker.submit(f"{name}: warming up", work, done=done, key="warm-up", about=name)
 
     def _look(self, path: Path, name: str) -> None:
         known = self.hub.ids()
@@ -414,6 +368,7 @@ class Sitting(Activity):
             f"{name}: looking at the model",
             lambda _: Newcomer.look(path, name=name, known=known),
             done=done,
+            about=name,
         )
 
     def _adopt(self, model_id: str, answers: Mapping[str, Any]) -> None:
@@ -437,26 +392,15 @@ class Sitting(Activity):
             self._again()
             self.changed()
 
-        self.worker.submit(f"{name}: loading", work, done=done)
+        self.worker.submit(f"{name}: loading", work, done=done, about=name)
 
     def _keep(self) -> None:
         self._private("Writing a page")
-        shown = self.shown
-        if shown is None:
-            raise BadRequestError("The result", None, "one: classify a picture first")
-        name = safe_name(f"{shown.source}.html", f"{len(self.runs):03d}")
-        path = write(
-            self.folder / name, rendered([shown], f"{shown.source} by {shown.model}").encode()
-        )
-        self.said = f"Kept as {path}. In a cell: display(app.results[-1])"
+        path, place = self.runs.keep(self.folder)
+        index = place - len(self.runs)
+        self.said = f"Kept as {path}. In a cell: display(app.results[{index}])"
 
     def _export(self) -> None:
         self._private("Writing files")
-        if not self.runs:
-            raise BadRequestError("The results", None, "at least one: classify a picture first")
-        table = write(self.folder / "results.csv", csv(self.to_frame()))
-        everything = [self.together(), *self.results]
-        sheet = write(
-            self.folder / "results.html", rendered(everything, "Results of this sitting").encode()
-        )
-        self.said = f"Written: {table} and {sheet}"
+        table, page = self.runs.export(self.folder)
+        self.said = f"Written: {table} and {page}"

@@ -8,12 +8,14 @@ stranger, and so is the name.
 ::
 
     browser                                    Python
-    begin   id, name, size, via        →
+    begin   id, name, size, via, first →
                                        ←       more     id, offset
     chunk   id, offset, one buffer     →
                                        ←       more …   or done id, or refused id, message
-    refused name, size                 →       (over the limit: it was never sent)
+    refused name, size, first          →       (over the limit: it was never sent)
     abort   id                         →
+
+``first`` is false for the others of several files that a person gave at once.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from workbench.cards import plain
@@ -74,11 +76,16 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What a message led to: an answer for the browser, a whole file, a refusal."""
+    """What a message led to: an answer for the browser, a whole file, a refusal.
+
+    ``begins`` : whether a person has just given something new; ``name`` : of a refused file.
+    """
 
     reply: Mapping[str, Any] | None = None
     upload: Upload | None = None
     error: WorkbenchError | None = None
+    begins: bool = False
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -143,9 +150,16 @@ class Inbox:
     def receive(self, message: object, buffers: Sequence[Any] = ()) -> Arrival:
         """Take a message of the browser, and say what it led to."""
         told = message if isinstance(message, Mapping) else {}
+        kind = told.get("kind")
+        begins = kind in ("begin", "refused") and told.get("first") is not False
+        arrival = self._receive(kind, told, buffers)
+        name = clean_name(told["name"]) if arrival.error is not None and "name" in told else ""
+        return replace(arrival, begins=begins, name=name)
+
+    def _receive(self, kind: object, told: Mapping[str, Any], buffers: Sequence[Any]) -> Arrival:
         key = str(told.get("id", ""))[:64]
         try:
-            match told.get("kind"):
+            match kind:
                 case "begin":
                     return self._begin(key, told)
                 case "chunk":

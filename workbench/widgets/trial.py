@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure, Result
-from workbench.inference.source import Kept, name_of
+from workbench.inference.source import Kept, folder_of, listed, name_of
+from workbench.preprocessing import presets
 from workbench.timing import Stages
+from workbench.units import count
 from workbench.widgets.transfer import Upload
 
 if TYPE_CHECKING:
@@ -42,6 +45,40 @@ class Photo:
             return cls(name_of(source), source.read())
         path = isinstance(source, (str, Path))
         return cls(name_of(source), str(source) if path else source)
+
+
+def named(text: str, *, most: int) -> list[Photo]:
+    """Return the picture, or the pictures of the folder, that a text names.
+
+    Raises
+    ------
+    ConfigError : a folder with more than ``most`` pictures
+    MissingFileError : a folder without any
+    """
+    if "://" in text or text.startswith("data:"):
+        return [Photo.of(text)]
+    path = Path(text).expanduser()
+    if folder_of(path) is None:
+        return [Photo.of(path)]
+    found = [Photo.of(picture) for picture in islice(listed(path), most + 1)]
+    if len(found) > most:
+        many = "wb.Runner().classify(folder, model=…) takes any number."
+        raise ConfigError("The folder", text, f"at most {count(most, 'picture')} here", many)
+    return found
+
+
+def fitted(preset: str | None, own: Pipeline) -> Pipeline | None:
+    """Return a preset, fitted to the input of a model with its ``own`` pipeline; None for None."""
+    if preset is None:
+        return None
+    return presets.get(
+        preset,
+        size=own.size,
+        color_format=own.color_format,
+        layout=own.layout,
+        channels=own.channels,
+        dtype=own.dtype,
+    )
 
 
 def classify(

@@ -21,7 +21,7 @@ class Uploader(Panel):
     def __init__(self, intake: Intake) -> None:
         super().__init__(intake)
         self.intake = intake
-        self.zone = DropZone(intake.take, intake.fail, model_bytes=0)
+        self.zone = DropZone(intake.take, intake.fail, begin=intake.begin, model_bytes=0)
         self.result = HTML()
         self.children = (self.zone, self.status, self.error_line, self.result)
         self.begin()

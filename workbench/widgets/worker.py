@@ -25,12 +25,14 @@ class Job:
     what : what is being done, for people
     stop : ends it; handed to everything that takes one
     key : a later job with the same key takes its place; empty for none
+    about : what an error of it is about, for people; ``what`` where it is left out
     """
 
     what: str
     work: Callable[[Job], Any]
     done: Callable[[Any], object]
     key: str = ""
+    about: str = ""
     stop: Stop = field(default_factory=Stop)
     superseded: bool = False
 
@@ -77,9 +79,10 @@ class Worker:
         *,
         done: Callable[[Any], object] = lambda _: None,
         key: str = "",
+        about: str = "",
     ) -> Job:
         """Queue a job and return at once; ``done`` gets, in the thread, what ``work`` returns."""
-        job = Job(what, work, done, key)
+        job = Job(what, work, done, key, about or what)
         with self._state:
             if self._closed:
                 raise CancelledError(what)
@@ -140,6 +143,6 @@ class Worker:
                 job.done(answer)
         except WorkbenchError as error:
             if not job.superseded:
-                self._failed(error, job.what)
+                self._failed(error, job.about)
         except Exception as error:  # noqa: BLE001  (a fault of ours: shown and kept all the same)
-            self._failed(error, job.what)
+            self._failed(error, job.about)
