@@ -30,9 +30,12 @@ from workbench.inference.evaluate import evaluate
 from workbench.inference.metrics import Metrics
 from workbench.inference.results import Failure, Outside
 from workbench.inference.runner import Runner
+from workbench.models import catalog
 from workbench.models.cache import Unloaded
 from workbench.models.hub import ModelHub
+from workbench.models.lock import Finding
 from workbench.models.store import example
+from workbench.models.upkeep import News, Restored, Update, Verification
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
 from workbench.settings import Settings
@@ -218,6 +221,32 @@ def evaluation() -> Displayable:
     return evaluate("cifar10-small", [example("cat")] * 2, ["cat", "dog"], runner=_runner())
 
 
+def catalogue_entry() -> Displayable:
+    return replace(catalog.entries()["resnet18-v2-7"], title=HOSTILE, notes=(HOSTILE,))
+
+
+def _finding(state: str, role: str = "model") -> Finding:
+    return Finding(HOSTILE, role, state, "" if state == "missing" else "b" * 64, "a" * 64)
+
+
+def verification() -> Displayable:
+    found = [("net", _finding(state)) for state in ("right", "changed", "missing")]
+    found.append((HOSTILE, _finding("changed", "metadata")))
+    return Verification(Path("models"), tuple(found), (HOSTILE,))
+
+
+def restored() -> Displayable:
+    return Restored(Path(HOSTILE), (HOSTILE,), ("a.onnx",), (HOSTILE,))
+
+
+def update() -> Displayable:
+    news = (
+        News("net", "https://a.example/net.onnx", "same", "a" * 64, "a" * 64),
+        News(HOSTILE, HOSTILE, "changed", "a" * 64, "", HOSTILE),
+    )
+    return Update(news, ("net",), dry_run=False)
+
+
 @cache
 def host_facts() -> Displayable:
     return host()
@@ -253,5 +282,9 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     outputs,
     metrics,
     evaluation,
+    catalogue_entry,
+    verification,
+    restored,
+    update,
     host_facts,
 )
