@@ -37,7 +37,7 @@ from workbench.models.guard import Dialler
 from workbench.settings import Settings, without_credentials
 from workbench.stopping import Stop, deadline
 from workbench.timing import clock
-from workbench.units import seconds
+from workbench.units import count, seconds
 
 #: Longest that a server may be silent, in seconds.
 STALL_S = 30.0
@@ -244,7 +244,7 @@ class Fetcher:
             self.tick()
             (self.stop or Stop()).wait(min(left_s, 0.2))
 
-    def count(self, number: int, where: str) -> None:
+    def tally(self, number: int, where: str) -> None:
         """Count bytes that came; DownloadTooLargeError once there are too many."""
         self.received_bytes += number
         if self.received_bytes > self.rules.max_bytes:
@@ -421,7 +421,7 @@ class Fetcher:
         try:
             for chunk in response.iter_raw():
                 self.tick()
-                self.count(len(chunk), shown)
+                self.tally(len(chunk), shown)
                 yield chunk
         except WorkbenchError:
             raise
@@ -450,7 +450,9 @@ class Fetcher:
                     turn, best = 0, now
                 turn += 1
                 if turn > TRIES:
-                    raise DownloadError(shown, f"{broken.reason}, {turn} times") from broken
+                    raise DownloadError(
+                        shown, f"{broken.reason}, {count(turn, 'time')}"
+                    ) from broken
                 pause_s = PAUSE_S * 2 ** (turn - 1) if broken.wait_s is None else broken.wait_s
                 if pause_s >= self.left_s:
                     raise DownloadError(

@@ -298,7 +298,7 @@ def _from_storage(
     if "://" in place.address:
         begin(None)
         for chunk in bucket_pieces(place.address, fetcher.tick):
-            fetcher.count(len(chunk), place.shown)
+            fetcher.tally(len(chunk), place.shown)
             part.write(chunk)
             begin(None)
         return
@@ -311,7 +311,7 @@ def _from_storage(
             begin(total)
             while chunk := source.read(_CHUNK):
                 fetcher.tick()
-                fetcher.count(len(chunk), place.shown)
+                fetcher.tally(len(chunk), place.shown)
                 part.write(chunk)
                 begin(total)
     except WorkbenchError:
