@@ -679,12 +679,12 @@ class CidError(FetchError):
 
 
 class DownloadError(FetchError):
-    """A transfer that failed; nothing was left behind."""
+    """A transfer that failed; nothing was left behind, unless it is meant to be resumed."""
 
     code = "download_failed"
 
-    def __init__(self, url: str, reason: str, hint: str = "") -> None:
-        self.url, self.reason = url, reason
+    def __init__(self, url: str, reason: str, hint: str = "", *, resumes: bool = False) -> None:
+        self.url, self.reason, self.resumes = url, reason, resumes
         super().__init__(
             f"{abridge(url)} could not be fetched: {reason}.",
             hint or "Nothing was left behind; try again.",

@@ -6,12 +6,13 @@ A name of the catalogue, ``https://``, ``hf://org/repo/file`` (or a bare ``org/r
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from workbench.errors import (
     CidError,
@@ -39,6 +40,11 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?", re.AS
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 #: Names that say nothing about a model: the folder's is taken.
 _PLAIN = re.compile(r"(?i)(model|onnx|network|decoder|encoder)([._-]?\w{0,12})?")
+#: Parts of a query that only prove who asks: they differ each time, and belong in no lock.
+_SECRET = re.compile(
+    r"(?i)(x-(amz|goog|oss|cos)-|sig|token|access|auth|key|policy|expires|credential|secret|"
+    r"password|se$|sp$|sv$|sr$|st$|spr$|skoid|sktid|skt|ske|sks|skv)"
+)
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -86,7 +92,15 @@ class Source:
     @property
     def shown(self) -> str:
         """The source without credentials."""
-        return without_credentials(self.text)
+        return without_credentials(self.text).removesuffix("?…")
+
+    @property
+    def query(self) -> str:
+        """A hash of what a query says beside credentials; empty where it says nothing."""
+        if self.kind != "web":
+            return ""
+        told = [pair for pair in parse_qsl(urlsplit(self.text).query) if not _SECRET.match(pair[0])]
+        return hashlib.sha256(repr(sorted(told)).encode()).hexdigest()[:16] if told else ""
 
 
 def tell(source: str | Path) -> Source:

@@ -206,7 +206,8 @@ class Fetcher:
         self._trusted = rules.origins()
         self._dialler = Dialler(self.tick, allow_private=rules.allow_private)
         self._client: httpx.Client | None = None
-        self.received_bytes = 0
+        #: bytes of files that are whole, and of those and the one that is coming
+        self.whole_bytes = self.received_bytes = 0
 
     def close(self) -> None:
         """Hang up."""
@@ -221,15 +222,17 @@ class Fetcher:
         CancelledError : someone asked to stop
         DownloadError : the time limit is over
         """
-        if self.stop is not None:
-            if self.stop.cancelled:
-                raise CancelledError("The download")
-            self.stop.check("The download")
-        if clock() >= self._end_s:
+        stop = self.stop
+        if stop is not None and stop.cancelled:
+            raise CancelledError("The download")
+        over = stop is not None and stop.expired
+        if over or clock() >= self._end_s:
+            limit_s = stop.timeout_s if over and stop is not None else self.rules.timeout_s
             raise DownloadError(
                 "The download",
-                f"it took longer than the limit of {seconds(self.rules.timeout_s)}",
-                "Raise timeout_s= or DOWNLOAD_TIMEOUT; what has come is taken up next time.",
+                f"it took longer than the limit of {seconds(limit_s or 0.0)}",
+                "What has come is taken up next time. Raise timeout_s= or DOWNLOAD_TIMEOUT.",
+                resumes=True,
             )
 
     @property

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from math import inf
 from typing import Any
 
 from workbench.errors import UrlRefusedError
@@ -94,7 +96,29 @@ class Dialler:
         self.tick, self.allow_private = tick, allow_private
         self.exempt: tuple[str, int] | None = None
 
-    def checked(self, host: str, port: int) -> list[str]:
+    def _resolved(self, host: str, port: int, end_s: float) -> list[str]:
+        """Resolve a name in a thread of its own: the system's resolver cannot be interrupted."""
+        told: list[list[str] | BaseException] = []
+
+        def ask() -> None:
+            try:
+                told.append(resolve(host, port))
+            except BaseException as error:  # noqa: BLE001  (raised in the thread that asked)
+                told.append(error)
+
+        thread = threading.Thread(target=ask, name="workbench-resolve", daemon=True)
+        thread.start()
+        while not told:
+            thread.join(min(SLICE_S, 0.05) if thread.is_alive() else 0)
+            self.tick()
+            if clock() >= end_s:
+                raise TimeoutError("the name was not resolved in time")
+        answer = told[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def checked(self, host: str, port: int, end_s: float = inf) -> list[str]:
         """Return the addresses that may be dialled.
 
         Raises
@@ -102,7 +126,7 @@ class Dialler:
         UrlRefusedError : one of them is not public; a name with two faces is not trusted
         OSError : the name is not known
         """
-        addresses = resolve(host, port)
+        addresses = self._resolved(host, port, end_s)
         if self.allow_private or (host.lower(), port) == self.exempt:
             return addresses
         for address in addresses:
@@ -123,7 +147,7 @@ class Dialler:
         self.tick()
         end_s = clock() + (timeout or 0.0)
         failure: OSError | None = None
-        for address in self.checked(host, port):
+        for address in self.checked(host, port, end_s):
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             raw = socket.socket(family, socket.SOCK_STREAM)
             try:

@@ -260,14 +260,14 @@ class ModelHub(Displayable):
             model_id, path, metadata = name, found.path, found.metadata_path
             labels = found.labels_folders
             places = (found.shelf.models / "metadata" / f"{name}.json",)
-        lock.check(path)
+        locked = lock.check(path)
         graph = gate.examine(path)
         spec = read_spec(model_id, path, facts=graph, metadata=metadata, labels_dir=labels)
         if (origin := spec.origins.get("labels", "")) != "metadata JSON":
             listed = origin.removeprefix("labels/").partition(",")[0]
             file = listed if origin.startswith("labels/") else f"{model_id}_labels.json"
             places += tuple(folder / file for folder in labels)
-        return spec, graph, tuple(map(str, places))
+        return spec, graph, tuple(map(str, (*places, *locked)))
 
     def _twin(self, described: ModelSpec, options: Options) -> Model | None:
         """Find a handle that says the same, so that two spellings of a path give one object."""

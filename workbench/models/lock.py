@@ -77,6 +77,7 @@ class Entry:
     Attributes
     ----------
     id, source, licence : its name here, what was asked for, and as its source says
+    query : hash of the rest of an address whose query is not kept; empty where it had none
     pulled : when, as ISO 8601 in UTC
     given : fields of its description that the caller gave
     files : all of them, the model's own first
@@ -88,6 +89,7 @@ class Entry:
     pulled: str
     files: tuple[Locked, ...]
     given: Mapping[str, Any] = dataclass_field(default_factory=dict)
+    query: str = ""
 
     @property
     def model(self) -> Locked:
@@ -108,8 +110,9 @@ class Entry:
                 told["content"] = file.content
             files.append(told)
         head = {"source": self.source, "licence": self.licence, "pulled": self.pulled}
-        given = {"given": dict(self.given)} if self.given else {}
-        return {**head, **given, "files": files}
+        more: dict[str, Any] = {"query": self.query} if self.query else {}
+        more |= {"given": dict(self.given)} if self.given else {}
+        return {**head, **more, "files": files}
 
 
 def read(folder: Path) -> dict[str, Entry]:
@@ -162,6 +165,7 @@ def _entry(name: str, facts: Mapping[str, Any]) -> Entry:
         pulled=str(facts["pulled"]),
         files=tuple(files),
         given=dict(facts.get("given", {})),
+        query=str(facts.get("query", "")),
     )
 
 
@@ -316,10 +320,11 @@ def examine(
     return tuple(found)
 
 
-def check(path: Path, verify: Literal["auto", "always"] = "auto") -> None:
+def check(path: Path, verify: Literal["auto", "always"] = "auto") -> tuple[Path, ...]:
     """Refuse a model that is not what its lock says; one that is not locked is let through.
 
-    Descriptions may be edited; weights, data files and labels may not.
+    Descriptions may be edited; weights, data files and labels may not. Returns the files beside
+    the model that were compared.
 
     Raises
     ------
@@ -339,7 +344,8 @@ def check(path: Path, verify: Literal["auto", "always"] = "auto") -> None:
             for finding in examine(folder, guarded, verify):
                 if finding.state == "changed":
                     raise ChecksumError(str(folder / finding.path), finding.expected, finding.seen)
-            return
+            return tuple(folder / f.path for f in guarded.files if f.role != "model")
+    return ()
 
 
 def guarded_of(entry: Entry) -> Entry:

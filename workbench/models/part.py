@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from workbench.errors import WriteError
+from workbench.errors import CancelledError, DownloadError, WriteError
 
 #: How much of a file's beginning is kept in memory, in bytes: enough to recognise it.
 HEAD_BYTES = 512
@@ -53,13 +53,14 @@ class Part:
     ----------
     size : bytes so far
     head : the first of them
+    seeded : whether what others have left was taken up, and what is left may be
     resumed : whether some were not received in one go from one server
     origin, validator : which address they came from (a hash), and its strong ETag or date
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size, self.head, self.resumed = 0, b"", False
+        self.size, self.head, self.resumed, self.seeded = 0, b"", False, False
         self.origin = self.validator = ""
         self._hash = hashlib.sha256()
         try:
@@ -149,10 +150,26 @@ class Workshop:
             raise not_writable(self.shelf, error) from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         for part in self.parts:
             part.close()
+        if isinstance(error, KeyboardInterrupt | CancelledError) or (
+            isinstance(error, DownloadError) and error.resumes
+        ):
+            self._leave()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if error is None:
+            sweep(self.shelf, self.host, self.goal)
+
+    def _leave(self) -> None:
+        """Leave what has come of the model to the next pull of the same, as that of a dead one."""
+        parts = [p for p in self.parts if p.seeded and p.size and p.path.is_file()]
+        left = self.folder.with_name(self.folder.name.replace(f"-{os.getpid()}-", "-0-"))
+        with contextlib.suppress(OSError):
+            if parts:
+                left.mkdir()
+                for name in (parts[-1].path.name, f"{parts[-1].path.name}.json"):
+                    (self.folder / name).replace(left / name)
 
     def part(self, name: str, *, seeded: bool = False, tick: Callable[[], None]) -> Part:
         """Begin a file; ``seeded`` with what a killed pull of the same has left of it."""
@@ -162,6 +179,7 @@ class Workshop:
         except OSError as error:
             raise not_writable(self.shelf, error) from error
         part = Part(path)
+        part.seeded = seeded
         self.parts.append(part)
         if seeded:
             self._seed(part, tick)
@@ -189,7 +207,6 @@ class Workshop:
                 continue
             part.resumed = part.size > 0
             part.note(origin, validator)
-        self.sweep()
 
     def _others(self) -> list[Path]:
         try:
@@ -199,33 +216,31 @@ class Workshop:
         matches = (_NAME.fullmatch(n) for n in names if n != self.folder.name)
         return [self.shelf / m[0] for m in matches if m and m[1] == self.goal]
 
-    def sweep(self) -> None:
-        """Clear away what dead pulls have left."""
-        sweep(self.shelf, self.host, self.folder.name)
 
-
-def sweep(shelf: Path, host: str, mine: str = "") -> None:
-    """Remove the folders of pulls whose process is dead, or that are older than a day."""
+def sweep(shelf: Path, host: str, goal: str) -> None:
+    """Remove what dead pulls of the same have left, and what anyone left more than a day ago."""
     try:
         names = os.listdir(shelf)  # noqa: PTH208  (names alone are needed)
     except OSError:
         return
     for name in names:
         match = _NAME.fullmatch(name)
-        if match is None or name == mine:
+        if match is None:
             continue
         folder = shelf / name
         try:
             age_s = time.time() - max(p.stat().st_mtime for p in (folder, *folder.iterdir()))
         except OSError:
             continue
-        dead = match[2] == host and not _alive(int(match[3]))
+        dead = match[1] == goal and match[2] == host and not _alive(int(match[3]))
         if dead or age_s > STALE_S:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _alive(pid: int) -> bool:
-    """Say whether a process of this machine runs; when in doubt, it does."""
+    """Say whether a process of this machine runs; when in doubt, it does. 0 was given up."""
+    if pid == 0:
+        return False
     if os.name != "posix":
         return True  # os.kill would end it there
     try:

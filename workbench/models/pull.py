@@ -152,7 +152,7 @@ def pull(
     if written_sha256 and hashes[""] != written_sha256:
         raise ConfigError("sha256", hashes[""], f"the one in metadata=, {written_sha256}")
     entry = lock.read(shelf.models).get(name)
-    if wish.metadata is None and entry is not None and entry.source == told.shown:
+    if wish.metadata is None and entry is not None and _came_from(entry, told):
         wish = replace(wish, metadata=entry.given)
     fetcher = Fetcher(rules, stop)
     try:
@@ -164,7 +164,7 @@ def pull(
             plan = replace(plan, model=replace(plan.model, sha256=known))
         own = _own(shelf, name, plan, wish)
         with Workshop(shelf.models, f"{name}\n{told.shown}") as shop:
-            return _Assembly(fetcher, plan, shop, shelf, name, wish, own).run(hashes)
+            return _Assembly(fetcher, plan, shop, shelf, name, wish, own, told.query).run(hashes)
     finally:
         fetcher.close()
 
@@ -172,8 +172,12 @@ def pull(
 def _locked_sha256(shelf: store.Shelf, name: str, told: Source, wish: Wish) -> str:
     """Return what the lock demands of a model that is pulled again from the same source."""
     entry = lock.read(shelf.models).get(name)
-    again = entry is not None and entry.source == told.shown and not wish.renew
+    again = entry is not None and _came_from(entry, told) and not wish.renew
     return entry.model.sha256 if entry is not None and again else ""
+
+
+def _came_from(entry: lock.Entry, told: Source) -> bool:
+    return (entry.source, entry.query) == (told.shown, told.query)
 
 
 def _here(
@@ -183,7 +187,7 @@ def _here(
     entry = lock.read(shelf.models).get(name)
     path = _there(shelf, name)
     if entry is not None and not wish.renew:
-        same = entry.source == told.shown
+        same = _came_from(entry, told)
         if same and hashes.get("", entry.model.sha256) == entry.model.sha256:
             findings = lock.examine(shelf.models, lock.guarded_of(entry))
             if all(f.state == "right" for f in findings) and wish.metadata is None:
@@ -248,8 +252,9 @@ class _Assembly:
         name: str,
         wish: Wish,
         own: Path | None,
+        query: str,
     ) -> None:
-        self.own = own
+        self.own, self.query = own, query
         self.fetcher, self.plan, self.shop, self.shelf = fetcher, plan, shop, shelf
         self.name, self.wish = name, wish
         self.made: list[_Made] = []
@@ -422,7 +427,7 @@ class _Assembly:
             root,
             lock.Entry(
                 id=self.name, source=self.plan.source, licence=self._licence(), pulled=now,
-                files=tuple(files), given=_mapping(self.wish.metadata),
+                files=tuple(files), given=_mapping(self.wish.metadata), query=self.query,
             ),
         )  # fmt: skip
         return root / model.target

@@ -56,7 +56,7 @@ class Place:
     @property
     def shown(self) -> str:
         """The address without credentials."""
-        return without_credentials(self.address)
+        return without_credentials(self.address).removesuffix("?…")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ def transfer(fetcher: Fetcher, item: Item, part: Part, look: Look, meter: Meter)
         try:
             _from(fetcher, place, item, part, look, meter)
             part.finish()
+            fetcher.whole_bytes += part.size
             return place
-        except (FetchError, ChecksumError, MissingFileError, ImportError) as error:
-            if isinstance(error, WorkbenchError):
-                failures.append(error)
-                continue
-            raise
+        except (FetchError, ChecksumError, MissingFileError) as error:
+            if isinstance(error, DownloadError) and error.resumes:
+                raise
+            failures.append(error)
     if not failures:
         raise DownloadError(item.name, "no place is known that has it")
     raise telling(failures)
@@ -130,6 +130,7 @@ def _from(fetcher: Fetcher, place: Place, item: Item, part: Part, look: Look, me
         meter(part.size, total if item.size_bytes is None else item.size_bytes)
 
     for last in (False, True):
+        fetcher.received_bytes = fetcher.whole_bytes
         if place.cid is not None:
             part.restart()
             _from_ipfs(fetcher, place, item, part, begin)
@@ -213,11 +214,13 @@ def _from_web(
         if same:
             headers["if-range"] = part.validator
     asked_from = part.size
+    fetcher.received_bytes = fetcher.whole_bytes + part.size
     with fetcher.open(place.address, headers, trusted=place.trusted) as response:
         total = _total(response, asked_from)
         if asked_from and total is None:  # it may not be continued
             part.restart()
             asked_from = 0
+            fetcher.received_bytes = fetcher.whole_bytes
             if response.status_code != 200:
                 raise BrokenError("the server answered with another range than was asked for", 0.0)
             total = _total(response, 0)
@@ -356,6 +359,7 @@ def _raw_block(
     fetcher: Fetcher, place: Place, cid: Cid, part: Part, begin: Callable[[int | None], None]
 ) -> None:
     part.restart()
+    fetcher.received_bytes = fetcher.whole_bytes
     made: Any = cid.hasher()
     headers = {"accept": "application/vnd.ipld.raw"}
     address = f"{place.address}?format=raw"
@@ -374,15 +378,13 @@ def _archive(
 ) -> None:
     """Fetch the blocks below a CID, and put the file together from those that are right."""
     part.restart()
+    fetcher.received_bytes = fetcher.whole_bytes
     headers = {"accept": f"{_CAR}; version=1; order=dfs; dups=n"}
     address = f"{place.address}?format=car&dag-scope=entity"
     spooled = part.path.with_name(f"{part.path.name}.blocks")
-    came = 0
 
     def chunks(response: httpx.Response) -> Any:
-        nonlocal came
         for chunk in fetcher.pieces(response, place.shown):
-            came += len(chunk)
             begin(None)
             yield chunk
 

@@ -175,7 +175,15 @@ def restore(
             wrong = [f for f in entry.files if states[f.path] != "right"]
             kept += [f.path for f in entry.files if states[f.path] == "right"]
             if wrong:
-                _renew(shelf, entry, wrong, fetcher, given, progress)
+                try:
+                    _renew(shelf, entry, wrong, fetcher, given, progress)
+                except FetchError as error:
+                    if entry.query:
+                        error.hint += (
+                            " Its address had a query, which a lock does not keep: pull it again "
+                            "by its whole address."
+                        )
+                    raise
                 fetched += [f.path for f in wrong]
     finally:
         fetcher.close()
