@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from workbench.models.graph import GraphFacts
-    from workbench.models.pull import Progress
+    from workbench.models.progress import Progress
     from workbench.models.spec import ModelSpec
     from workbench.models.upkeep import Restored, Update, Verification
     from workbench.stopping import Stop
@@ -344,12 +344,11 @@ class ModelHub(Displayable):
         IncompletePullWarning : something that belongs to it could not be had
         """
         from workbench.models import pull as pulling
+        from workbench.models.assembly import Wish
         from workbench.models.fetch import Rules
 
         given = Settings()
-        wish = pulling.Wish(
-            id=id, sha256=sha256, metadata=metadata, replace=replace, progress=progress
-        )
+        wish = Wish(id=id, sha256=sha256, metadata=metadata, replace=replace, progress=progress)
         rules = Rules.of(given, **_limits(limits))
         done = pulling.pull(self.shelf, source, wish, rules, given, stop)
         for note in done.notes:
@@ -399,6 +398,7 @@ class ModelHub(Displayable):
 
         from workbench.models import pull as pulling
         from workbench.models import upkeep
+        from workbench.models.assembly import Wish
         from workbench.models.fetch import Rules
 
         given = Settings()
@@ -409,7 +409,7 @@ class ModelHub(Displayable):
             return told
         for name in told.changed:
             entry = next(n for n in news if n.id == name)
-            wish = pulling.Wish(id=name, renew=True, progress=progress)
+            wish = Wish(id=name, renew=True, progress=progress)
             pulling.pull(self.shelf, entry.source, wish, rules, given, stop)
         return replace(told, done=told.changed)
 

@@ -17,11 +17,13 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.models import catalog, lock, store
-from workbench.models.address import Planner, tell
+from workbench.models.address import tell
+from workbench.models.assembly import fetch_labels, written
 from workbench.models.catalog import Labels
 from workbench.models.fetch import Fetcher, Rules
 from workbench.models.part import Workshop, not_writable, settle
-from workbench.models.pull import Bar, Shown, fetch_labels, written
+from workbench.models.plan import Planner
+from workbench.models.progress import Bar, Shown
 from workbench.models.transfer import Item, Place, transfer
 from workbench.units import count
 
