@@ -660,6 +660,20 @@ def test_several_processes_may_pull_different_models_and_all_are_locked(server, 
     assert sorted(lock.read(shelf)) == ["a", "b", "c"]
 
 
+class FullDisk:
+    """A file that takes 50 kB."""
+
+    def __init__(self, refuse):
+        self.refuse, self.size = refuse, 0
+
+    def write(self, data):
+        self.size += len(data)
+        return self.refuse() if self.size > 50_000 else len(data)
+
+    def close(self):
+        pass
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 @pytest.mark.parametrize("where", ["write", "fsync", "replace", "mkdir"])
 def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(
@@ -671,8 +685,11 @@ def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(
         raise OSError(code, os.strerror(code))
 
     if where == "write":
-        monkeypatch.setattr(part.Part, "write", lambda self, _: (_ for _ in ()).throw(
-            part.not_writable(shelf, OSError(code, "no"))))  # fmt: skip
+        real = Path.open
+        monkeypatch.setattr(
+            part.Path, "open", lambda self, mode="r", *a, **k: FullDisk(refuse)
+            if mode == "xb" else real(self, mode, *a, **k)
+        )  # fmt: skip
     elif where == "mkdir":
         shelf.mkdir()
         monkeypatch.setattr(part.Path, "mkdir", refuse)
@@ -684,3 +701,37 @@ def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(
     monkeypatch.undo()
     assert not (shelf / "tiny.onnx").exists()
     assert not list(shelf.glob(".pull-*"))
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_disk_that_is_full_while_files_are_placed_leaves_nothing(
+    server, hub, shelf, monkeypatch, number
+):
+    model, data = with_data("weights.bin")
+    server.routes["/big.onnx"] = file(model)
+    server.routes["/weights.bin"] = file(data)
+    real, done = os.replace, []
+
+    def refuse(source, target):
+        done.append(target)
+        if len(done) > number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(part.os, "replace", refuse)
+    with pytest.raises(errors.WriteError, match="no space left"):
+        hub.pull(f"{server.url}/big.onnx", **OPEN)
+    monkeypatch.undo()
+    assert left(shelf) == []
+    assert not (shelf / "big").exists()
+
+
+def test_what_the_old_model_had_and_the_new_has_not_goes_with_it(server, hub, shelf, model):
+    large, data = with_data("weights.bin")
+    server.routes["/net.onnx"] = file(large)
+    server.routes["/weights.bin"] = file(data)
+    hub.pull(f"{server.url}/net.onnx", **OPEN)
+    server.routes["/new/net.onnx"] = file(model)
+    pull(hub, f"{server.url}/new/net.onnx", replace=True)
+    assert left(shelf) == ["metadata/net.json", "models.lock", "net.onnx"]
+    assert hub.load("net").path == shelf / "net.onnx"

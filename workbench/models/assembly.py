@@ -286,20 +286,41 @@ class Assembly:
             elif made.role == "model":
                 made.target = f"{self.name}/model.onnx" if folder else f"{self.name}.onnx"
         model = self.made[0]
+        old = lock.read(root).get(self.name)
         self._clear(root, model)
-        for made in (*self.made[1:], model):
-            if not same_file(root / made.target, made):
-                settle(made.source, root / made.target)
-        files = [self._locked(root, made) for made in self.made]
-        now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        lock.write(
-            root,
-            lock.Entry(
-                id=self.name, source=self.plan.source, licence=self._licence(), pulled=now,
-                files=tuple(files), given=mapping_of(self.wish.metadata), query=self.query,
-            ),
-        )  # fmt: skip
+        fresh: list[Path] = []
+        try:
+            for made in (*self.made[1:], model):
+                target = root / made.target
+                if not same_file(target, made):
+                    fresh += [] if target.exists() else [target]
+                    settle(made.source, target)
+            entry = self._entry(root)
+            lock.write(root, entry)
+        except WorkbenchError:
+            for path in reversed(fresh):  # the model's own first
+                path.unlink(missing_ok=True)
+                _drop_empty(path.parent, root)
+            raise
+        if old is not None:
+            now = {f.path for f in entry.files}
+            for file in old.files:
+                if file.path not in now:
+                    (root / file.path).unlink(missing_ok=True)
+                    _drop_empty((root / file.path).parent, root)
         return root / model.target
+
+    def _entry(self, root: Path) -> lock.Entry:
+        now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+        return lock.Entry(
+            id=self.name,
+            source=self.plan.source,
+            licence=self._licence(),
+            pulled=now,
+            files=tuple(self._locked(root, made) for made in self.made),
+            given=mapping_of(self.wish.metadata),
+            query=self.query,
+        )
 
     def _clear(self, root: Path, model: _Made) -> None:
         """Take another model of that name away first: never an old one with a new description."""
@@ -323,6 +344,16 @@ class Assembly:
             mtime_ns=mtime_ns, inode=inode, sources=made.places, content=made.content,
             validator=made.validator,
         )  # fmt: skip
+
+
+def _drop_empty(folder: Path, root: Path) -> None:
+    """Remove the folders below the shelf that a file has left empty."""
+    while folder != root and root in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def written(value: Any) -> bytes:

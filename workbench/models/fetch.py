@@ -312,8 +312,8 @@ class Fetcher:
         try:
             url = httpx.URL(address)
             host = url.raw_host
-        except (httpx.InvalidURL, UnicodeError, ValueError, TypeError) as error:
-            raise UrlRefusedError(shown, "it is no address") from error
+        except (httpx.InvalidURL, UnicodeError, ValueError, TypeError):
+            raise UrlRefusedError(shown, "it is no address") from None  # its words may hold it
         if url.scheme not in ("https", "http"):
             raise UrlRefusedError(shown, f"{url.scheme}:// is not fetched", "Use https://.")
         if not host:
@@ -336,8 +336,8 @@ class Fetcher:
         try:
             target = url.join(place)
             known = target.scheme in ("https", "http") and bool(target.raw_host)
-        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-            raise DownloadError(shown, "the server redirects to no address") from error
+        except (httpx.InvalidURL, UnicodeError, ValueError):
+            raise DownloadError(shown, "the server redirects to no address") from None
         if not known:
             scheme = f"{target.scheme}://" if target.scheme else "nowhere"
             raise UrlRefusedError(shown, f"it redirects to {scheme}, which is not fetched")
@@ -387,9 +387,11 @@ class Fetcher:
             return BrokenError("the server is silent")
         if "complete message body" in text or "chunked read" in text:
             return BrokenError("the connection ended before the file did")
-        if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-            text = error.strerror or text
-        return BrokenError(f"the connection failed ({text[:120].strip().lower() or 'no reason'})")
+        if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+            return BrokenError(f"the connection failed ({error.strerror.lower()})")
+        # the libraries' own words may hold an address
+        kind = type(error).__name__.removesuffix("Error")
+        return BrokenError(f"the connection failed ({kind})")
 
     def _judge(self, response: httpx.Response, shown: str) -> None:
         code = response.status_code

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cards import Card, Displayable, Notes, Table
 from workbench.errors import (
+    ChecksumError,
     ConfigError,
     IncompletePullWarning,
     InferredMetadataWarning,
@@ -160,11 +161,14 @@ class ModelHub(Displayable):
 
     @staticmethod
     def _verify(handle: Model, verify: object) -> None:
-        from workbench.models import lock
+        from workbench.models import gate, lock
 
         if verify != "always":
             raise ConfigError("verify", verify, "'auto' or 'always'")
         lock.check(handle.path, "always")
+        seen, told = gate.examine(handle.path, verify="always").sha256, handle.spec.sha256
+        if told and told.lower() != seen:
+            raise ChecksumError(str(handle.path), told.lower(), seen)
 
     def preload(
         self,

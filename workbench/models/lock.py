@@ -240,6 +240,8 @@ def _clear(mark: Path) -> None:
         if time.time() - mark.stat().st_mtime > _HELD_S:
             aside = mark.with_name(f"{mark.name}.{secrets.token_hex(8)}")
             mark.rename(aside)
+            if time.time() - aside.stat().st_mtime <= _HELD_S:
+                os.link(aside, mark)  # another was quicker, and this one is new: put it back
             aside.unlink()
     except OSError:
         pass

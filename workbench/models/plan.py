@@ -77,6 +77,16 @@ class Planner:
             case _:
                 return self._plain(source, hashes)
 
+    def place(self, text: str) -> Place:
+        """Return the place of an address that the lock tells of; servers of the settings are known.
+
+        A lock may come from a stranger: it makes no server trusted that the settings do not name.
+        """
+        if text.startswith(f"{self.given.hf_endpoint}/"):
+            return Place(text, self._token(), trusted=True)
+        mirrors = [m.rstrip("/") for m in self.given.mirrors if "://" in m]
+        return Place(text, trusted=any(text.startswith(f"{m}/") for m in mirrors))
+
     # ── the catalogue ─────────────────────────────────────────────────────────────────────────
 
     def _catalogued(self, source: Source) -> Plan:

@@ -232,8 +232,9 @@ def _places(
 ) -> tuple[Place, ...]:
     """Return where a locked file may be had: as it was, and where its source leads now."""
     places: list[Place] = []
+    planner = Planner(fetcher, given)
     try:
-        plan = Planner(fetcher, given).plan(tell(entry.source), {"": file.sha256})
+        plan = planner.plan(tell(entry.source), {"": file.sha256})
         if file.role == "model":
             places += plan.model.places
         else:
@@ -243,7 +244,7 @@ def _places(
     except WorkbenchError:
         pass  # its own sources are left
     known = {p.shown for p in places}
-    return (*places, *(Place(s) for s in file.sources if s not in known))
+    return (*places, *(planner.place(s) for s in file.sources if s not in known))
 
 
 def _rewritten(file: lock.Locked, fetcher: Fetcher, given: Settings, entry: lock.Entry) -> bytes:
@@ -258,9 +259,10 @@ def _rewritten(file: lock.Locked, fetcher: Fetcher, given: Settings, entry: lock
         sha256=str(content["sha256"]),
         form=str(content["form"]),
     )
-    places = [Place(s) for s in labels.sources]
+    planner = Planner(fetcher, given)
+    places = [planner.place(s) for s in labels.sources]
     if entry.source in catalog.entries():
-        plan = Planner(fetcher, given).plan(tell(entry.source), {})
+        plan = planner.plan(tell(entry.source), {})
         places = [*plan.label_places, *places]
     data, where = fetch_labels(fetcher, labels, tuple(places))
     return written(list(labels.read(data, where)))
