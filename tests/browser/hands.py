@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ class Sheet:
 
     def button(self, name: str) -> Any:
         """Return the app's button of this name."""
-        return self.app.get_by_role("button", name=name, exact=True)
+        # an icon before the word is part of its name
+        return self.app.get_by_role("button", name=re.compile(rf"(^|\W){re.escape(name)}$"))
 
     def choose(self, *files: Any) -> None:
         """Give files by the button and the browser's file chooser: paths, or name and content."""

@@ -29,7 +29,7 @@ import workbench
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How long a server, a page, a run or a click may take on a busy machine, in seconds.
-PATIENCE_S = 60.0
+PATIENCE_S = 12.0
 #: How long a server may take to end by itself before it is killed, in seconds.
 GRACE_S = 15.0
 #: JupyterLab as a person has it after the first visit: no news, nothing fetched from elsewhere. All

@@ -65,7 +65,7 @@ root => {
   const seen = e => {
     const box = e.getBoundingClientRect();
     return box.width > 0 && box.height > 0 && box.right > 0
-      && getComputedStyle(e).visibility !== 'hidden';
+      && e.checkVisibility({visibilityProperty: true});
   };
   const all = [...root.querySelectorAll(kinds)].filter(seen);
   return all.filter(e => !all.some(other => other !== e && other.contains(e)));
@@ -122,6 +122,20 @@ root => [...root.querySelectorAll('[style*=background]')]
   })
 """
 
+#: Pictures below ``root`` that cannot be decoded; those folded away need have no size.
+_BROKEN = """
+async root => {
+  const broken = [];
+  for (const picture of root.querySelectorAll('img')) {
+    const read = await picture.decode().then(() => true, () => false);
+    const place = !picture.checkVisibility() || picture.getBoundingClientRect().width > 0;
+    if (!read || !picture.naturalWidth || !place)
+      broken.push(picture.alt || picture.src.slice(0, 80));
+  }
+  return broken;
+}
+"""
+
 
 def pale_texts(locator: Any) -> list[Any]:
     """Return the texts that do not stand out from what lies behind them, with their contrast."""
@@ -138,12 +152,8 @@ def bars(locator: Any) -> list[dict[str, Any]]:
 
 
 def broken_pictures(locator: Any) -> list[str]:
-    """Return the ``alt`` (or the source) of every picture that did not load."""
-    found: list[str] = locator.evaluate(
-        "root => [...root.querySelectorAll('img')]"
-        ".filter(i => !i.complete || !i.naturalWidth || !i.getBoundingClientRect().width)"
-        ".map(i => i.alt || i.src.slice(0, 80))"
-    )
+    """Return the ``alt`` (or the source) of every picture that cannot be read, or has no size."""
+    found: list[str] = locator.evaluate(_BROKEN)
     return found
 
 
