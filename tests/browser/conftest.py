@@ -30,6 +30,10 @@ QUIET = (
 )
 
 
+#: Browsers that are open now: what they show is kept where a test fails.
+OPEN: list[Any] = []
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Find the system's Chromium; without one the tests skip, and in CI they fail."""
@@ -60,9 +64,11 @@ def browser(chromium: str) -> Iterator[Any]:
         opened = playwright.chromium.launch(
             executable_path=chromium, args=list(QUIET), timeout=1000 * PATIENCE_S
         )
+        OPEN.append(opened)
         try:
             yield opened
         finally:
+            OPEN.remove(opened)
             opened.close()
 
 
@@ -84,14 +90,12 @@ def lab(server: Lab) -> Iterator[Lab]:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Keep what was on the screen when a test failed."""
     report = yield
-    given = getattr(item, "funcargs", {})
-    if report.failed and "browser" in given and "screenshots" in given:
-        pages = [page for context in given["browser"].contexts for page in context.pages]
+    folder = os.environ.get("SCREENSHOTS")
+    if report.failed and folder:
+        pages = [page for browser in OPEN for context in browser.contexts for page in context.pages]
+        what = re.sub(r"[^a-z0-9]+", "_", item.name)
         for number, page in enumerate(pages):
-            file = (
-                given["screenshots"]
-                / f"failed_{re.sub(r'[^a-z0-9]+', '_', item.name)}_{number}.png"
-            )
+            file = Path(folder) / f"failed_{report.when}_{what}_{number}.png"
             with suppress(Exception):  # the failure itself is what is to be told
                 page.screenshot(path=file, timeout=10_000)
     return report

@@ -13,19 +13,21 @@ from tests.browser.lab import PATIENCE_S, Lab
 WIDE, NARROW = {"width": 1280, "height": 1000}, {"width": 420, "height": 900}
 LIGHT, DARK = "JupyterLab Light", "JupyterLab Dark"
 CODE_CELLS = ".jp-Notebook .jp-CodeCell"
+_FAILED = "[data-mime-type='application/vnd.jupyter.error']"
 #: What stands in an output where a cell, or the drawing of a widget, went wrong.
 ERRORS = (
-    "[data-mime-type='application/vnd.jupyter.error'], "
-    "[data-mime-type='application/vnd.jupyter.stderr'], "
+    f"{_FAILED}, [data-mime-type='application/vnd.jupyter.stderr'], "
     ".jp-OutputArea-output:has-text('Error displaying widget')"
 )
 _PANEL = "window.jupyterapp?.shell.currentWidget"
-_KERNEL = f"{_PANEL}?.sessionContext?.session?.kernel?.status"
-#: Every code cell carries a number, and nothing runs or waits.
+_IDLE = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+#: Every code cell carries a number, and nothing runs or waits; or something went wrong.
 _ALL_RAN = f"""() => {{
   const told = [...document.querySelectorAll('{CODE_CELLS} .jp-InputPrompt')]
     .map(e => e.textContent);
-  return told.length > 0 && told.every(t => /\\[\\d+\\]/.test(t)) && {_KERNEL} === 'idle';
+  return document.querySelector("{_IDLE}") !== null
+    && (told.length > 0 && told.every(t => /\\[\\d+\\]/.test(t))
+      || document.querySelector("{_FAILED}") !== null);
 }}"""
 #: Gives an element a file as the browser would: dropped on it, or pasted into it.
 _GIVE = """(element, [how, name, type, base64]) => {
@@ -99,11 +101,12 @@ class Sheet:
         return place
 
     def run_all(self) -> None:
-        """Choose "Run All Cells" in the menu, and wait until all have run."""
+        """Choose "Run All Cells" in the menu, and wait until all have run; none may fail."""
         self.idle()
         self.page.click(".lm-MenuBar-itemLabel:text-is('Run')")
         self.page.click(".lm-Menu-itemLabel:text-is('Run All Cells')")
         self.page.wait_for_function(_ALL_RAN)
+        assert self.page.locator(_FAILED).all_inner_texts() == []
 
     def run_cell(self, number: int, source: str | None = None) -> Any:
         """Run a code cell, of another source if given; return its place."""
@@ -123,7 +126,7 @@ class Sheet:
 
     def idle(self) -> None:
         """Wait until the kernel is there and does nothing."""
-        self.page.wait_for_function(f"{_KERNEL} === 'idle'")
+        self.page.wait_for_selector(_IDLE, state="attached")
 
     def command(self, name: str, **options: Any) -> None:
         """Carry out one of JupyterLab's commands, as a menu does."""

@@ -96,6 +96,13 @@ class Lab:
                 self.ask(f"api/sessions/{session['id']}", method="DELETE")
 
 
+def never_run(notebook: Any) -> None:
+    """Take every output and number out of a notebook."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
 @contextmanager
 def started(home: Path) -> Iterator[Lab]:
     """Run JupyterLab with the running interpreter, a token, and settings of its own in ``home``."""

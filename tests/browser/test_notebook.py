@@ -12,6 +12,7 @@ import pytest
 
 from tests.browser import sight
 from tests.browser.hands import CODE_CELLS, DARK, ERRORS, LIGHT, NARROW, WIDE, Sheet, open_notebook
+from tests.browser.lab import never_run
 
 if TYPE_CHECKING:
     from tests.browser.lab import Lab
@@ -39,12 +40,6 @@ cards => cards.map(e => {
 """
 
 
-def _never_run(notebook: Any) -> None:
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-
-
 def _without_kernel(notebook: Any) -> None:
     """Ask for a kernel that is not there, in a language for which there is no other."""
     notebook.metadata = {
@@ -55,7 +50,7 @@ def _without_kernel(notebook: Any) -> None:
 @pytest.fixture(scope="module")
 def ran(browser: Any, lab: Lab) -> Iterator[Sheet]:
     """Open a copy that was never run, and choose "Run All Cells" in the menu."""
-    sheet = open_notebook(browser, lab, lab.put(NAME, "run.ipynb", _never_run))
+    sheet = open_notebook(browser, lab, lab.put(NAME, "run.ipynb", never_run))
     sheet.run_all()
     yield sheet
     sheet.page.close()
