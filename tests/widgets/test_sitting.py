@@ -204,8 +204,10 @@ def test_before_an_audience_nothing_is_read_or_written_by_name(hub, colour, monk
         with pytest.raises(SwitchedOffError, match="Voilà"):
             made.problems.check()
     with pytest.raises(SwitchedOffError):
-        made.code()
+        made.offered()
     assert not (tmp_path / "workbench_sitting").exists()
+    assert "runner.classify" in made.code()  # a cell asks: that is the author, not a visitor
+    assert (tmp_path / "workbench_sitting").exists()
     made.close()
 
 

@@ -211,13 +211,22 @@ class Sitting(Activity):
         return self.runs.together().to_frame()
 
     def code(self) -> str:
-        """Return the sitting as a cell that reproduces it.
+        """Return the sitting as a cell that reproduces it: for the author of a notebook.
 
         Uploaded pictures and dropped models are written below ``folder`` first, each under a
         name with its checksum, so that the cell finds them.
         """
-        self._private("Writing files")
         return self._script.cell(self.runs, self.folder)
+
+    def offered(self) -> str:
+        """Return the same for whoever sits before the browser; nobody else's disk is written to.
+
+        Raises
+        ------
+        SwitchedOffError : before an audience
+        """
+        self._private("Writing files")
+        return self.code()
 
     @property
     def state(self) -> str:
