@@ -20,12 +20,14 @@ ERRORS = (
     ".jp-OutputArea-output:has-text('Error displaying widget')"
 )
 _PANEL = "window.jupyterapp?.shell.currentWidget"
-_IDLE = ".jp-Notebook-ExecutionIndicator[data-status='idle']"
+#: The kernel is there, listens, and does nothing. (What the tool bar shows comes too early.)
+_IDLE = f"""(kernel => kernel?.connectionStatus === 'connected' && kernel.status === 'idle')(
+  {_PANEL}?.sessionContext?.session?.kernel)"""
 #: Every code cell carries a number, and nothing runs or waits; or something went wrong.
 _ALL_RAN = f"""() => {{
   const told = [...document.querySelectorAll('{CODE_CELLS} .jp-InputPrompt')]
     .map(e => e.textContent);
-  return document.querySelector("{_IDLE}") !== null
+  return {_IDLE}
     && (told.length > 0 && told.every(t => /\\[\\d+\\]/.test(t))
       || document.querySelector("{_FAILED}") !== null);
 }}"""
@@ -126,7 +128,7 @@ class Sheet:
 
     def idle(self) -> None:
         """Wait until the kernel is there and does nothing."""
-        self.page.wait_for_selector(_IDLE, state="attached")
+        self.page.wait_for_function(_IDLE)
 
     def command(self, name: str, **options: Any) -> None:
         """Carry out one of JupyterLab's commands, as a menu does."""
@@ -161,7 +163,7 @@ class Sheet:
     def keep(self, file: Path, place: Any = None) -> None:
         """Keep a picture of the window, after what matters has been brought into it."""
         if place is not None:
-            place.scroll_into_view_if_needed()
+            place.evaluate("element => element.scrollIntoView({block: 'start'})")
         self.page.screenshot(path=file)
         assert file.stat().st_size > 10_000, "a window with nothing in it"
 
@@ -189,6 +191,12 @@ def open_page(browser: Any) -> Sheet:
         socket.on("framesent", lambda payload: sheet.sent.append(len(payload)))
 
     page.on("dialog", asked)
-    page.on("pageerror", lambda error: sheet.faults.append(str(error)))
+
+    def failed(error: Any) -> None:
+        frames = re.findall(r"(?:https?|blob):\S+", error.stack or "")
+        if not frames or any("/static/" not in frame for frame in frames):
+            sheet.faults.append(str(error))  # not one of the front end's own
+
+    page.on("pageerror", failed)
     page.on("websocket", connected)
     return sheet

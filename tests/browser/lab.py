@@ -112,12 +112,17 @@ def started(home: Path) -> Iterator[Lab]:
     _write_settings(home / "settings")
     secret = home / "jupyter_config_dir" / "jupyter_server_config.json"
     secret.touch(mode=0o600)  # other users may read command lines and environments, not this
-    secret.write_text(json.dumps({"IdentityProvider": {"token": token}}), encoding="utf-8")
+    fronts = ("LabApp", "JupyterNotebookApp")
+    config = {
+        "IdentityProvider": {"token": token},
+        **{front: {"expose_app_in_browser": True} for front in fronts},  # kernels are asked there
+    }
+    secret.write_text(json.dumps(config), encoding="utf-8")
     lab = Lab(f"http://127.0.0.1:{port}", token, folder)
     command = (
         "jupyterlab", "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-        f"--ServerApp.root_dir={folder}", "--LabApp.expose_app_in_browser=True",
+        f"--ServerApp.root_dir={folder}",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
         "--LabApp.extension_manager=readonly",
     )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 import workbench as wb
 from tests.browser import sight
+from tests.browser.hands import open_page
 
 pytestmark = pytest.mark.browser
 
@@ -99,3 +100,13 @@ def test_the_check_of_a_form_sees_what_overlaps_and_what_is_cut_off(browser: Any
     assert sight.overlaps(body) == [["under", "over"]]
     assert sight.cut_off(body) == ["beyond", "too long for its place"]
     page.close()
+
+
+def test_a_fault_of_a_script_and_a_dialog_are_heard(browser: Any) -> None:
+    sheet = open_page(browser)
+    sheet.page.set_content(
+        "<script>alert('hello')</script><img src='data:,' onerror='nothing.there()'>"
+    )
+    sheet.page.wait_for_timeout(200)
+    assert sheet.faults == ["dialog: hello", "nothing is not defined"]
+    sheet.page.close()
