@@ -6,6 +6,7 @@ everything that was started is ended, kernels included, also after a failure.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
@@ -29,7 +30,7 @@ import workbench
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How long a server, a page, a run or a click may take on a busy machine, in seconds.
-PATIENCE_S = 12.0
+PATIENCE_S = 45.0
 #: How long a server may take to end by itself before it is killed, in seconds.
 GRACE_S = 15.0
 #: JupyterLab as a person has it after the first visit: no news, nothing fetched from elsewhere. All
@@ -157,12 +158,19 @@ def _serving(
             [sys.executable, "-m", *command],
             cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
             start_new_session=True,
+            preexec_fn=_end_with_us if sys.platform == "linux" else None,
         )  # fmt: skip
     try:
         _wait_for(port, server, log)
         yield
     finally:
         _stop(server)
+
+
+def _end_with_us() -> None:
+    """Have the kernel of the system end this server when the tests die, however they die."""
+    parent_dies = 1  # PR_SET_PDEATHSIG, prctl(2)
+    ctypes.CDLL(None).prctl(parent_dies, signal.SIGTERM)
 
 
 def _free_port() -> int:
