@@ -142,6 +142,9 @@ def test_a_picture_comes_from_the_camera(desk: Sheet, browser: Any, screenshots:
         desk.keep(screenshots / "app_camera.png")
         desk.button("Take picture").click()
         desk.says("camera.jpg: ")
+        taken = desk.app.get_by_role("img", name="picture after decode")
+        size = taken.evaluate("async e => { await e.decode(); return e.naturalWidth; }")
+        assert size > 100
         desk.button("Close camera").click()
         desk.app.locator("video").wait_for(state="detached")
     finally:
