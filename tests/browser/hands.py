@@ -89,12 +89,19 @@ class Sheet:
 
     def slide(self, label: str, key: str, times: int = 1) -> None:
         """Move one of the app's sliders by keys."""
-        slider = self.app.locator(".widget-slider").filter(
-            has=self.page.get_by_text(label, exact=True)
-        )
-        handle = slider.get_by_role("slider")
         for _ in range(times):
-            handle.press(key)
+            self.app.get_by_role("slider", name=label, exact=True).press(key)
+
+    def fold(self, title: str, *, shown: bool) -> Any:
+        """Show or hide one of the folded parts of the app; return its button."""
+        button = self.button(title)
+        if button.get_attribute("aria-expanded") != str(shown).lower():
+            button.click()
+        self.page.wait_for_function(
+            "([button, shown]) => button.getAttribute('aria-expanded') === shown",
+            arg=[button.element_handle(), str(shown).lower()],
+        )
+        return button
 
     def says(self, text: Any, within: Any = None, wait_s: float = PATIENCE_S) -> Any:
         """Wait until this stands on the screen, and return where."""

@@ -176,11 +176,10 @@ def test_the_slider_of_the_classes_gives_a_longer_answer(desk: Sheet) -> None:
 def test_a_slider_of_the_preprocessing_changes_the_strip(desk: Sheet, screenshots: Path) -> None:
     _ask(desk, "cat")
     pictures, text = _strip(desk)
-    fold = desk.app.get_by_text("Preprocessing steps", exact=True)
-    fold.click()
+    fold = desk.fold("Preprocessing steps", shown=True)
     desk.slide("Crop", "PageDown", 8)
     desk.says(re.compile(r"shorter side to (?!32)\d+, middle 32×32"))
-    desk.keep(screenshots / "app_slider.png")
+    desk.keep(screenshots / "app_slider.png", fold)
     now, text_now = _strip(desk)
     assert len(now) == len(pictures) >= 3
     assert now[0] == pictures[0], "the picture itself is the same"
@@ -188,7 +187,7 @@ def test_a_slider_of_the_preprocessing_changes_the_strip(desk: Sheet, screenshot
     assert text_now != text
     desk.button("Reset").click()
     desk.says("shorter side to 32, middle 32×32")
-    fold.click()
+    desk.fold("Preprocessing steps", shown=False)
     assert _strip(desk)[0] == pictures
 
 
@@ -245,14 +244,16 @@ def test_a_text_with_a_hostile_name_is_refused_in_words_and_runs_nothing(
     desk.says("not_an_image")
     assert desk.app.get_by_text(HOSTILE).count() >= 2  # in the list of files, and in the error
     desk.says("is not an image")
-    desk.app.get_by_text("All results", exact=True).click()
-    desk.keep(screenshots / "app_hostile.png", desk.app.get_by_text(HOSTILE).first)
-    shown = desk.run_cell(1, "display(app.results[-1]); app")
+    desk.fold("All results", shown=True)
+    desk.fold("Times of this sitting", shown=True)
+    shown = desk.run_cell(1, "display(app.results[-1])")
     desk.says(HOSTILE, shown)
+    desk.keep(screenshots / "app_hostile.png", desk.app)
     assert desk.page.locator("img[src='x']").count() == 0
     assert desk.page.evaluate("window.stung") is None
-    desk.run_cell(1, "")
-    desk.app.get_by_text("All results", exact=True).click()
+    desk.run_cell(1, "None")
+    desk.fold("All results", shown=False)
+    desk.fold("Times of this sitting", shown=False)
 
 
 @pytest.mark.parametrize(("theme", "name"), [(LIGHT, "light"), (DARK, "dark")])
@@ -262,13 +263,14 @@ def test_the_app_can_be_read(desk: Sheet, screenshots: Path, theme: str, name: s
         _ask(desk, "coffee")
         desk.choose({"name": "notes.jpg", "mimeType": "image/jpeg", "buffer": b"text"})
         desk.says("not_an_image")
-        desk.button("Again").hover()
+        desk.button("Clear").hover()
         assert sight.pale_texts(desk.app) == []
+        desk.keep(screenshots / f"app_{name}.png", desk.app)
         for fold in FOLDS:
-            desk.app.get_by_text(fold, exact=True).click()
+            opened = desk.fold(fold, shown=True)
             assert sight.pale_texts(desk.app) == []
-            desk.keep(screenshots / f"app_{name}_{fold.split()[0].lower()}.png")
-        desk.app.get_by_text(FOLDS[-1], exact=True).click()
+            desk.keep(screenshots / f"app_{name}_{fold.split()[-1]}.png", opened)
+            desk.fold(fold, shown=False)
     finally:
         desk.theme(LIGHT)
 
@@ -284,11 +286,12 @@ def test_a_narrow_window_cuts_nothing_off_and_nothing_overlaps(
     assert sight.sticks_out(desk.page) == 0
     assert sight.overlaps(desk.app) == []
     assert sight.cut_off(desk.app) == []
-    desk.app.get_by_text("Preprocessing steps", exact=True).click()
-    desk.keep(screenshots / "app_narrow_steps.png", desk.app.get_by_text("Crop", exact=True))
-    assert sight.overlaps(desk.app) == []
-    assert sight.cut_off(desk.app) == []
-    desk.app.get_by_text("Preprocessing steps", exact=True).click()
+    for fold in FOLDS:
+        opened = desk.fold(fold, shown=True)
+        desk.keep(screenshots / f"app_narrow_{fold.split()[-1]}.png", opened)
+        assert sight.overlaps(desk.app) == []
+        assert sight.cut_off(desk.app) == []
+        desk.fold(fold, shown=False)
 
 
 def test_results_outlive_a_reload_and_a_restart(
@@ -322,8 +325,10 @@ def test_results_outlive_a_reload_and_a_restart(
     assert sight.broken_pictures(below) == []
     sheet.keep(screenshots / "kept_restarted.png", below)
     sheet.reload()
+    sheet.idle()
     sheet.says(title, below)
     assert below.locator(ERRORS).count() == 0
+    sheet.keep(screenshots / "kept_restarted_reloaded_top.png")
     sheet.keep(screenshots / "kept_restarted_reloaded.png", below)
     assert sheet.faults == []
 

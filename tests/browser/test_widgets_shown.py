@@ -84,9 +84,8 @@ def test_a_slider_of_the_explorer_changes_strip_and_difference(
     explorer = ran.page.locator(LIVE).nth(1)
     pictures = explorer.locator("img[alt^='picture after']")
     before = pictures.evaluate_all("all => all.map(e => e.src)")
-    slider = explorer.locator(".widget-slider").filter(has=ran.page.get_by_text("Crop", exact=True))
     for _ in range(8):
-        slider.get_by_role("slider").press("PageDown")
+        explorer.get_by_role("slider", name="Crop", exact=True).press("PageDown")
     ran.says(re.compile(r"shorter side to (?!32)\d+, middle 32×32"), explorer)
     after = pictures.evaluate_all("all => all.map(e => e.src)")
     assert len(after) == len(before) >= 3
@@ -134,10 +133,13 @@ def test_voila_serves_it_without_path_and_url(
         page = sheet.page
         page.goto(url)
         sheet.app.wait_for()
-        assert sheet.app.get_by_label("Path or URL").count() == 0
-        sheet.says("Path and URL fields are off: Voilà serves this notebook to others")
+        sheet.says(re.compile("Path and URL.* off.*Voilà serves this notebook to others"))
+        assert sheet.app.get_by_role("textbox").count() == 0
+        for name in ("Keep", "Export", "Copy as code"):
+            assert sheet.button(name).is_disabled()
         _upload(sheet)
         sheet.keep(screenshots / "06_voila.png", sheet.app)
         _check_widgets(sheet)
+        sheet.says("of 2 results marked", page.locator(LIVE).nth(3))  # the last cell ran
         sheet.keep(screenshots / "06_voila_end.png", page.locator(LIVE).nth(3))
         page.close()
