@@ -321,8 +321,8 @@ _ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 24
 #: A number and its unit, which stay together where a line wraps.
 _QUANTITY = re.compile(r"(?:&[lg]t;)?\d[\d.]* (?:%|[nµm]?s|[kMG]?B)(?!\w)")
 _WIDE = "640px"
-#: Share of the row that bars take; names and numbers stand close to them.
-_BAR_ROOM = "60%"
+#: Bars take all the room that names and numbers leave, and those stand close to them.
+_BAR_ROOM = "100%"
 _CAPTION = "text-align:left;caption-side:top;font-weight:bold;padding:2px 0"
 
 
@@ -360,8 +360,8 @@ def _html(block: Block) -> str:
             return _html_table(block)
         case Bars(rows, caption):
             body = "".join(
-                f"<tr><th scope='row' style='{_CELL}{_short(b.label)}'>{leaf(b.label)}</th>"
-                f"<td style='{_NUMBER}'>{leaf(b.text)}</td>"
+                f"<tr><th scope='row' style='{_CELL}{_short(b.label) or _SENTENCE}'>"
+                f"{leaf(b.label)}</th><td style='{_NUMBER}'>{leaf(b.text)}</td>"
                 f"<td style='{_CELL};width:{_BAR_ROOM}'>{_html_bar(b.share)}</td></tr>"
                 for b in rows
             )

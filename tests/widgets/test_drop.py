@@ -15,7 +15,7 @@ from workbench.widgets.drop import DropZone
 def zone(monkeypatch):
     """Return a drop zone, with what it accepted, refused and answered."""
     accepted, refused, sent = [], [], []
-    made = DropZone(accepted.append, refused.append)
+    made = DropZone(accepted.append, lambda error, name: refused.append((error, name)))
     monkeypatch.setattr(made, "send", lambda content, buffers=None: sent.append(content))
     made.seen = accepted, refused, sent
     return made
@@ -43,7 +43,8 @@ def test_a_file_goes_to_accept_and_every_piece_is_answered(zone):
 def test_a_file_over_the_limit_goes_to_refuse(zone):
     accepted, refused, sent = zone.seen
     tell(zone, {"kind": "begin", "id": "v-1", "name": "big.jpg", "size": 11_000_000})
-    assert isinstance(refused[0], ImageTooLargeError)
+    assert isinstance(refused[0][0], ImageTooLargeError)
+    assert refused[0][1] == "big.jpg"
     assert sent[0]["kind"] == "refused"
     assert accepted == []
 

@@ -30,3 +30,14 @@ def test_an_error_is_kept_with_the_name_of_the_file():
 def test_what_is_no_function_is_refused():
     with pytest.raises(WorkbenchError, match="a function"):
         Intake("text")
+
+
+def test_an_error_of_somebodys_own_function_is_not_called_a_fault_of_ours():
+    made = Intake(lambda upload, stop: {}["missing"])
+    made.take(Upload("a.jpg", b"x"))
+    assert made.wait(60)
+    page = made.problems.html()
+    assert "KeyError" in page
+    assert "the function that was given" in page
+    assert "fault of the workbench" not in page
+    made.close()

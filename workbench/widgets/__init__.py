@@ -86,7 +86,7 @@ def upload(
         runner = Runner(hub, top_k=top_k)
         return classify(runner, Photo.of(given), runner.hub.handle(model), stop=stop)
 
-    return Uploader(Intake(run or classified))
+    return Uploader(Intake(run or classified, own=run is None))
 
 
 def preprocessing_explorer(model: Model, image: ImageSource, *, top_k: int = 5) -> Explorer:

@@ -17,8 +17,8 @@ class Activity:
     problems : what went wrong
     """
 
-    def __init__(self) -> None:
-        self.problems = Problems()
+    def __init__(self, problems: Problems | None = None) -> None:
+        self.problems = Problems() if problems is None else problems
         self.worker = Worker(self.changed, self.fail)
         self._lookers: list[Callable[[], object]] = []
 
@@ -33,7 +33,7 @@ class Activity:
 
     def fail(self, error: Exception, about: str = "") -> None:
         """Show an error and keep it."""
-        self.problems.add(error, about or str(getattr(error, "where", "")))
+        self.problems.add(error, about)
         self.changed()
 
     def begin(self) -> None:

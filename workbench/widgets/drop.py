@@ -23,7 +23,7 @@ class DropZone(anywidget.AnyWidget):
     Parameters
     ----------
     accept : called with each whole :class:`Upload`
-    refuse : called with the error of each file that is not taken
+    refuse : called with the error, and the name, of each file that is not taken
     begin : called when a person has given something, before the first of its files arrives
     image_bytes, model_bytes : limits, held in the browser before anything is sent, and here
     several : whether several files at once are taken; else the first of them
@@ -44,7 +44,7 @@ class DropZone(anywidget.AnyWidget):
     def __init__(
         self,
         accept: Callable[[Upload], object],
-        refuse: Callable[[WorkbenchError], object],
+        refuse: Callable[[WorkbenchError, str], object],
         *,
         begin: Callable[[], object] = lambda: None,
         image_bytes: int | None = None,
@@ -74,7 +74,7 @@ class DropZone(anywidget.AnyWidget):
         if arrival.reply is not None:
             self.send(dict(arrival.reply))
         if arrival.error is not None:
-            self._refuse(arrival.error)
+            self._refuse(arrival.error, arrival.name)
         if arrival.upload is not None:
             self._accept(arrival.upload)
 

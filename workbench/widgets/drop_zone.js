@@ -192,8 +192,9 @@ function render({ model, el }) {
     const files = model.get("several") ? given : given.slice(0, 1);
     say(files.length < given.length ? `One at a time: ${files[0].name} was taken.` : "");
     for (const old of list.querySelectorAll(".wb-drop-done, .wb-drop-failed")) old.remove();
-    for (const [place, file] of files.entries()) {
-      const first = place === 0; // what is said of earlier files goes with the first of these
+    let first = true; // what is said of earlier files goes with the first message of these
+    const taken = [];
+    for (const file of files) {
       const name = file.name || (via === "camera" ? "camera.jpg" : "pasted.png");
       const isModel = /\.onnx$/i.test(name);
       const limit = isModel ? model.get("model_limit") : model.get("image_limit");
@@ -202,10 +203,15 @@ function render({ model, el }) {
           : `it has ${sizeText(file.size)}; the limit is ${sizeText(limit)}`;
         row(name, "").tell(`not sent: ${what}`, "wb-drop-failed");
         model.send({ kind: "refused", name, size: file.size, first });
+        first = false;
         continue;
       }
-      const shown = row(name, "waits");
-      line = line.then(() => transfer(file, name, via, shown, first));
+      taken.push([file, name, row(name, "waits")]);
+    }
+    for (const [file, name, shown] of taken) {
+      const begins = first;
+      first = false;
+      line = line.then(() => transfer(file, name, via, shown, begins));
     }
   }
 

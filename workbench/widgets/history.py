@@ -76,7 +76,8 @@ class History(list[Run]):
                 rows.append((*head, what.code, "–", "–", "–"))
                 continue
             total_s = what.timings.total_s
-            rows.append((*head, what.label, share(what.probability),
+            label = f"{what.label}?" if what.flagged else what.label
+            rows.append((*head, label, share(what.probability),
                          seconds(what.timings["inference"]), seconds(total_s)))  # fmt: skip
             bars.append(Bar(f"{number} {run.model}", total_s / (longest or 1), seconds(total_s)))
         columns = ("run", "input", "model", "label", "probability", "inference", "in all")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import BadRequestError
 from workbench.widgets.activity import Activity
+from workbench.widgets.problem import Problems
 
 if TYPE_CHECKING:
     from workbench.stopping import Stop
@@ -20,14 +21,15 @@ class Intake(Activity):
     Parameters
     ----------
     run : called with the upload and a :class:`~workbench.Stop`
+    own : whether ``run`` is this package's, and not somebody's own
 
     Attributes
     ----------
     results : what ``run`` returned, oldest first
     """
 
-    def __init__(self, run: Callable[[Upload, Stop], Any]) -> None:
-        super().__init__()
+    def __init__(self, run: Callable[[Upload, Stop], Any], *, own: bool = False) -> None:
+        super().__init__(None if own else Problems("It comes from the function that was given."))
         if not callable(run):
             raise BadRequestError("run", run, "a function of an upload and a Stop")
         self._run = run

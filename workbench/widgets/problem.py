@@ -14,12 +14,16 @@ from workbench.errors import CancelledError, WorkbenchError, abridge
 _KEPT, _SHOWN = 100, 8
 
 
+_OURS = "This is a fault of the workbench, not of what you gave it."
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One error, and what it is about."""
+    """One error, what it is about, and what to say of one that is none of this package."""
 
     error: Exception
     about: str = ""
+    blame: str = _OURS
 
     @property
     def code(self) -> str:
@@ -31,7 +35,7 @@ class Problem:
         if isinstance(self.error, WorkbenchError):
             return self.error.message, self.error.hint
         sentence = f"{type(self.error).__name__}: {abridge(str(self.error), 300)[1:-1]}"
-        return sentence, "This is a fault of the workbench, not of what you gave it."
+        return sentence, self.blame
 
     def card(self) -> Card:
         """Return what is shown: the sentence first, then the code and the hint."""
@@ -50,7 +54,7 @@ def _together(problems: tuple[Problem, ...], more: int) -> Card:
     rows = tuple(
         (p.about or "–", " ".join(filter(None, (f"{p.code}:", *p.words())))) for p in problems
     )
-    many = f"{len(problems) + more} things were not done, the last beneath."
+    many = f"{len(problems) + more} things were not done:"
     notes = (f"And {more} before these; .errors has them.",) if more else ()
     return Card("Not done", (Notes((many,), urgent=True), Facts(rows), Notes(notes)))
 
@@ -58,12 +62,17 @@ def _together(problems: tuple[Problem, ...], more: int) -> Card:
 class Problems:
     """What went wrong in a widget.
 
+    Parameters
+    ----------
+    blame : the hint of an error that is none of this package
+
     Attributes
     ----------
     kept : the last errors, oldest first, also when they are no longer shown
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blame: str = _OURS) -> None:
+        self._blame = blame
         self.kept: deque[Exception] = deque(maxlen=_KEPT)
         self._shown: deque[Problem] = deque(maxlen=_SHOWN)
         self._more = 0  # that were shown and gave way to later ones
@@ -80,7 +89,7 @@ class Problems:
         with self._lock:
             self.kept.append(error)
             self._more += len(self._shown) == _SHOWN
-            self._shown.append(Problem(error, about))
+            self._shown.append(Problem(error, about, self._blame))
 
     def clear(self) -> None:
         """Show nothing any more; what is kept stays."""

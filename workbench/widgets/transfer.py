@@ -78,13 +78,14 @@ class Upload:
 class Arrival:
     """What a message led to: an answer for the browser, a whole file, a refusal.
 
-    ``begins`` : whether a person has just given something new.
+    ``begins`` : whether a person has just given something new; ``name`` : of a refused file.
     """
 
     reply: Mapping[str, Any] | None = None
     upload: Upload | None = None
     error: WorkbenchError | None = None
     begins: bool = False
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -151,7 +152,9 @@ class Inbox:
         told = message if isinstance(message, Mapping) else {}
         kind = told.get("kind")
         begins = kind in ("begin", "refused") and told.get("first") is not False
-        return replace(self._receive(kind, told, buffers), begins=begins)
+        arrival = self._receive(kind, told, buffers)
+        name = clean_name(told["name"]) if arrival.error is not None and "name" in told else ""
+        return replace(arrival, begins=begins, name=name)
 
     def _receive(self, kind: object, told: Mapping[str, Any], buffers: Sequence[Any]) -> Arrival:
         key = str(told.get("id", ""))[:64]
