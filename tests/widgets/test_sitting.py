@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pandas as pd
@@ -18,6 +19,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.inference.results import Failure, Result
+from workbench.stopping import Stop
 from workbench.widgets import sitting as module
 from workbench.widgets.sitting import Sitting
 from workbench.widgets.transfer import Upload
@@ -287,6 +289,25 @@ def test_clear_begins_anew_and_keeps_the_model(sitting, colour):
     sitting.clear()
     assert (sitting.results, sitting.trace, sitting.photo) == ([], None, None)
     assert sitting.state == "warm"
+
+
+def test_an_answer_that_comes_after_clear_is_not_shown(sitting, colour, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    plain = module.answer
+
+    def slow(*args, stop, **options):  # the answer was there before the stop
+        begun.set()
+        assert go.wait(LONG_S)
+        return plain(*args, stop=Stop(), **options)
+
+    monkeypatch.setattr(module, "answer", slow)
+    sitting.take(upload(colour()))
+    assert begun.wait(LONG_S)
+    sitting.clear()
+    go.set()
+    finish(sitting)
+    assert (sitting.results, sitting.trace, sitting.photo) == ([], None, None)
+    assert sitting.problems.shown == ()
 
 
 def test_the_history_tells_every_run(sitting, colour):

@@ -316,7 +316,7 @@ class Sitting(Activity):
 
     def _classify(self, photo: Photo, key: str = "") -> None:
         name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
-        self.photo = photo
+        self.photo, runs = photo, self.runs
 
         def work(job: Job) -> tuple[Run, Trace | None]:
             self._load(name)
@@ -330,9 +330,11 @@ class Sitting(Activity):
                 trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
             return Run(photo, name, top_k, pipeline, outcome), trace
 
-        self.worker.submit(
-            f"{photo.name}: {name}", work, done=self._answered, key=key, about=photo.name
-        )
+        def done(made: tuple[Run, Trace | None]) -> None:
+            if self.runs is runs:  # not cleared meanwhile
+                self._answered(made)
+
+        self.worker.submit(f"{photo.name}: {name}", work, done=done, key=key, about=photo.name)
 
     def _answered(self, made: tuple[Run, Trace | None]) -> None:
         run, trace = made
