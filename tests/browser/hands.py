@@ -97,7 +97,7 @@ class Sheet:
         button = self.button(title)
         if button.get_attribute("aria-expanded") != str(shown).lower():
             button.click()
-        inside = self.app.locator(".wb-fold").filter(has=button).locator("> div")
+        inside = button.locator("xpath=following-sibling::div")
         inside.wait_for(state="visible" if shown else "hidden")
         self.page.wait_for_function(
             "([button, shown]) => button.getAttribute('aria-expanded') === shown",

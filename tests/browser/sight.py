@@ -94,7 +94,8 @@ root => {{
   const edge = root.getBoundingClientRect().right + 1;
   const scrolls = e => {{
     for (let around = e; around && around !== root; around = around.parentElement)
-      if (['auto', 'scroll'].includes(getComputedStyle(around).overflowX)) return true;
+      if (['auto', 'scroll'].includes(getComputedStyle(around).overflowX)
+        && around.getBoundingClientRect().right <= edge) return true;
     return false;
   }};
   const name = e => (e.innerText || e.value || e.alt || e.className || e.tagName).slice(0, 40);

@@ -92,13 +92,16 @@ def test_the_check_of_a_form_sees_what_overlaps_and_what_is_cut_off(browser: Any
         "<button style='position:absolute;top:60px;left:350px;width:90px'>beyond</button>"
         "<div style='position:absolute;top:90px;width:50px;overflow-x:auto'>"
         "<button style='width:500px'>scrolled to</button></div>"
+        "<div style='position:absolute;top:120px;width:390px;overflow:hidden'>"
+        "<div style='width:700px;overflow-x:auto'><button style='width:600px'>lost</button></div>"
+        "</div>"
         "<button style='position:absolute;top:150px;width:40px;overflow:hidden;white-space:nowrap'>"
         "too long for its place</button>"
         "<button style='position:absolute;top:150px;left:60px'>fine</button>"
     )
     body = page.locator("body")
     assert sight.overlaps(body) == [["under", "over"]]
-    assert sight.cut_off(body) == ["beyond", "too long for its place"]
+    assert sight.cut_off(body) == ["beyond", "lost", "too long for its place"]
     page.close()
 
 
