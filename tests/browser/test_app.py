@@ -213,9 +213,13 @@ def test_stop_ends_a_long_run_and_the_kernel_is_free_meanwhile(
     _answer(desk).wait_for()  # the picture is asked again: all works as before
 
 
-def test_a_file_over_the_limit_is_refused_before_it_is_sent(desk: Sheet, screenshots: Path) -> None:
+def test_a_file_over_the_limit_is_refused_before_it_is_sent(
+    desk: Sheet, screenshots: Path, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.jpg"
+    big.write_bytes(b"\xff\xd8" * 5_500_000)
     sent = len(desk.sent)
-    desk.choose({"name": "big.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8" * 5_500_000})
+    desk.choose(big)
     desk.says("not sent: it has 11.0 MB; the limit is 10.0 MB")
     desk.says("image_too_large")
     assert "big.jpg" in desk.app.inner_text()
