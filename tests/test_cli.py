@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
-from workbench import cli
+from workbench import __main__, cli
+from workbench.errors import pip
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -128,7 +129,7 @@ def test_info_tells_versions_providers_threads_folders_and_what_is_missing(
     missing = told["Not installed"]
     for extra, line in missing.items():
         if extra != "nothing":
-            assert line.startswith("pip install 'onnx-workbench[")
+            assert line.startswith(f"{pip()} install 'onnx-workbench[")
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +169,57 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     )  # fmt: skip
     assert done.stdout == "["
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only where there is /dev/full")
+def test_output_that_cannot_be_written_is_said_in_one_sentence() -> None:
+    cat = str(wb.example("cat"))
+    command = [sys.executable, "-m", "workbench", "classify", cat, "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "could not be written: No space left on device" in done.stderr
+
+
+def test_an_interrupt_while_the_command_is_imported_ends_it_as_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "workbench.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "workbench.cli")
+    monkeypatch.delattr(wb, "cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert __main__.main() == 130
+    assert capsys.readouterr().err == "workbench: interrupted\n"
+
+
+def test_an_empty_argument_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "classify", "")
+    assert (code, out) == (1, "")
+    assert "an empty str" in err
+
+
+def test_pip_is_the_one_of_this_interpreter(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = tmp_path / "my env" / "bin"
+    here.mkdir(parents=True)
+    for name in ("python", "pip"):
+        (here / name).write_text("")
+        (here / name).chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(here / "python"))
+    monkeypatch.setenv("PATH", str(here))
+    assert pip() == "pip"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert pip() == f"'{here}/python' -m pip"
+    monkeypatch.chdir(tmp_path)
+    assert pip() == "'my env/bin/python' -m pip"
 
 
 def test_colours_are_for_terminals_and_no_color_switches_them_off(

@@ -133,7 +133,7 @@ def test_every_embedded_file_joins_the_wheel_and_the_training_does_not():
 
 
 def test_the_entry_point_is_there():
-    assert PROJECT["project"]["scripts"] == {"workbench": "workbench.cli:main"}
+    assert PROJECT["project"]["scripts"] == {"workbench": "workbench.__main__:main"}
 
 
 def test_the_licence_is_the_one_that_is_claimed():

@@ -24,7 +24,7 @@ import typer
 
 from workbench import __version__
 from workbench.cards import Card, Facts, Notes, Table, as_text
-from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line
+from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line, pip
 from workbench.settings import Settings, cache_folder, nearest_ancestor
 from workbench.spreadsheet import safe_cell
 from workbench.units import seconds, share, size
@@ -52,7 +52,7 @@ _EXTRAS = {
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
 }
 
-Images = Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")]
+Images = Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Id, or path to an .onnx file.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes in each answer.")]
 
@@ -116,7 +116,7 @@ def _debug(context: typer.Context) -> bool:
     return bool((context.obj or {}).get("debug"))
 
 
-def _answers(runner: Runner, path: Path, handle: Model) -> Iterator[Result | Failure]:
+def _answers(runner: Runner, path: str, handle: Model) -> Iterator[Result | Failure]:
     """Answer one argument: a picture, or the pictures of a folder as they are done."""
     from workbench.inference.results import Failure
     from workbench.inference.source import folder_of
@@ -127,7 +127,7 @@ def _answers(runner: Runner, path: Path, handle: Model) -> Iterator[Result | Fai
         else:
             yield from runner.stream(path, model=handle)
     except WorkbenchError as error:
-        yield Failure(source=str(path), error=error, model=handle.id)
+        yield Failure(source=path, error=error, model=handle.id)
 
 
 class _Writer(Protocol):
@@ -316,7 +316,7 @@ def _installed(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return f"missing: pip install {name}"
+        return f"missing: {pip()} install {name}"
 
 
 def _importable(module: str) -> bool:
@@ -367,6 +367,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # files that are read have errors of ours: this is the output
+        if "--debug" in given:
+            traceback.print_exc()
+        _complain(f"The output could not be written: {error.strerror or error}.")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left of it
+        return 1
     except Exception as error:  # noqa: BLE001  (raised again unless it is click's own)
         return _usage(error)
 

@@ -67,10 +67,13 @@ nothing of this package catches it sensibly.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from workbench.cards import Card, Facts, Notes, Shown
@@ -109,8 +112,26 @@ def abridge(value: object, most: int = 80) -> str:
 
 
 def install_line(extra: str) -> str:
-    """Return the exact command that installs an extra of this project."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+    """Return the exact command that installs an extra of this project where it runs now."""
+    return f"{pip()} install '{DISTRIBUTION}[{extra}]'"
+
+
+def pip() -> str:
+    """Return the command that is pip for the interpreter that runs now.
+
+    ``pip`` where the first ``python`` on the path is this one (an activated environment), else
+    this interpreter by its path, relative where it is below the working directory.
+    """
+    import shlex  # only where something is missing
+    import shutil
+
+    found = shutil.which("python")
+    if found is not None and Path(found).parent == Path(sys.executable).parent:
+        return "pip"
+    python = Path(sys.executable)
+    with contextlib.suppress(ValueError, OSError):
+        python = python.relative_to(Path.cwd())
+    return f"{shlex.quote(str(python))} -m pip"
 
 
 class WorkbenchError(Shown, Exception):
@@ -239,8 +260,8 @@ class TooManyPixelsError(ImageError):
     def __init__(self, where: str, width: int, height: int, limit_pixels: int) -> None:
         self.where, self.width, self.height, self.limit_pixels = where, width, height, limit_pixels
         super().__init__(
-            f"{where} is {width} × {height} = {width * height / 1e6:,.1f} megapixels; the limit "
-            f"is {limit_pixels / 1e6:,.0f} megapixels.",
+            f"{where} is {width} × {height} = {width * height:,} pixels; the limit "
+            f"is {limit_pixels:,} pixels.",
             "Scale it down, or pass a larger max_pixels=.",
         )
 
@@ -804,12 +825,20 @@ class UnstableTimingWarning(WorkbenchWarning):
 
 
 class InferredMetadataWarning(WorkbenchWarning):
-    """A model came without metadata, and what it needs was guessed from its graph."""
+    """What a model needs is not in its metadata, and was guessed from its graph.
 
-    def __init__(self, model: str, guesses: Iterable[str]) -> None:
-        self.model, self.guesses = model, tuple(guesses)
+    Parameters
+    ----------
+    model : its id
+    guesses : what was guessed, in sentences
+    described : whether it has metadata that says other things
+    """
+
+    def __init__(self, model: str, guesses: Iterable[str], *, described: bool = False) -> None:
+        self.model, self.guesses, self.described = model, tuple(guesses), described
+        lacks = "is not wholly described by its metadata" if described else "has no metadata"
         super().__init__(
-            f"Model {model!r} has no metadata. {' '.join(self.guesses)} Write what holds into "
+            f"Model {model!r} {lacks}. {' '.join(self.guesses)} Write what holds into "
             "its metadata, or pass it as metadata= to hub.preload."
         )
 

@@ -57,8 +57,8 @@ SAID = [
     ),
     (
         errors.TooManyPixelsError("bomb.png", 60_000, 50_000, 50_000_000),
-        "bomb.png is 60000 × 50000 = 3,000.0 megapixels; the limit is 50 megapixels. Scale it "
-        "down, or pass a larger max_pixels=.",
+        "bomb.png is 60000 × 50000 = 3,000,000,000 pixels; the limit is 50,000,000 pixels. "
+        "Scale it down, or pass a larger max_pixels=.",
     ),
     (
         errors.Base64Error("The image", "its length is no multiple of 4"),
@@ -141,8 +141,8 @@ SAID = [
     ),
     (
         errors.MissingExtraError("serve", "the service"),
-        "The service needs the extra 'serve', which is not installed. Install it with: pip "
-        "install 'onnx-workbench[serve]'",
+        "The service needs the extra 'serve', which is not installed. Install it with: "
+        f"{errors.pip()} install 'onnx-workbench[serve]'",
     ),
     (
         errors.SwitchedOffError("Reading paths", "others may sit here", "Upload the file."),

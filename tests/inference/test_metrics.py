@@ -18,7 +18,7 @@ def filled(n: int) -> Metrics:
 
 def test_counts_errors_and_percentiles_come_in_a_frame() -> None:
     frame = filled(100).to_frame()
-    assert list(frame.index) == ["decode", "inference", "total"]
+    assert list(frame.index) == ["decode", "inference", "total", "error: corrupt_image"]
     assert frame.loc["decode", "n"] == 100
     assert abs(frame.loc["decode", "p50_ms"] - 49.5) < 1e-9
     assert abs(frame.loc["decode", "p95_ms"] - 94.05) < 1e-9
@@ -39,6 +39,10 @@ def test_nothing_is_lost_between_threads() -> None:
 def test_it_shows_itself_empty_and_full() -> None:
     assert "answered" in str(Metrics())
     assert Metrics().to_frame().empty
+    only = Metrics()
+    only.add_error("corrupt_image")
+    assert only.to_frame().loc["error: corrupt_image", "n"] == 1
+    assert list(filled(40).to_frame().index[-2:]) == ["total", "error: corrupt_image"]
     text = str(filled(40))
     assert "corrupt_image 1" in text
     assert "m 40" in text

@@ -216,6 +216,29 @@ def test_unload_says_what_it_gave_back(hub: ModelHub, three: list[Path]) -> None
     assert hub.unload(three[0]).models == ()
 
 
+def test_what_was_loaded_by_its_path_is_unloaded_by_its_id_and_when_its_file_has_gone(
+    hub: ModelHub, three: list[Path]
+) -> None:
+    model = hub.load(three[0])
+    assert hub.unload(model.id).models == ("a",)
+    hub.load(three[0])
+    three[0].unlink()
+    assert hub.unload(three[0]).models == ("a",)
+    assert hub.cache_info().live == 0
+    with pytest.raises(errors.UnknownModelError):
+        hub.unload("nothing-of-that-name")
+
+
+def test_a_model_that_is_described_in_part_is_not_said_to_have_no_metadata(
+    hub: ModelHub, three: list[Path]
+) -> None:
+    written = {"model_type": "classification", "input_shape": [1, 3, 8, 8]}
+    with pytest.warns(errors.InferredMetadataWarning, match="not wholly described by its metadata"):
+        model = hub.preload("mine", path=three[0], metadata=written)
+    assert not any(note.startswith("No metadata") for note in model.spec.notes())
+    assert model.spec.notes()
+
+
 def test_a_file_that_changes_is_looked_at_again_by_the_handle_that_has_it(
     hub: ModelHub, tmp_path: Path
 ) -> None:

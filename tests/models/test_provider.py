@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, pip
 from workbench.host import host
 from workbench.models import provider
 from workbench.models.provider import CPU, Offered, Wanted
@@ -124,5 +124,5 @@ def test_an_intel_processor_is_told_about_openvino_and_an_amd_is_not() -> None:
     there = {o.name for o in provider.offered()}
     lines = [line for _, line in provider.suggestions(intel)]
     if "OpenVINOExecutionProvider" not in there:
-        assert "pip install 'onnx-workbench[openvino]'" in lines
+        assert f"{pip()} install 'onnx-workbench[openvino]'" in lines
     assert all("openvino" not in line for _, line in provider.suggestions(other))

@@ -216,6 +216,9 @@ def test_the_embedded_models_fit_their_metadata():
         ({"activation": "relu"}, "activation", "'auto', 'softmax'"),
         ({"sha256": "abc"}, "sha256", "pattern"),
         ({"accuracy": "high"}, "accuracy", "a share of one"),
+        ({"accuracy": 1.5}, "accuracy", "a share of one"),
+        ({"accuracy": {"top1": 92}}, "accuracy", "a share of one as top1"),
+        ({"accuracy": {"top5": "x"}}, "accuracy", "a share of one as top5"),
         ({"source": 7}, "source", "a valid string"),
         ({"outside": {"score": "energy", "threshold": 1, "others": [1, "x"]}}, "outside.others",
          "a list of finite numbers"),
@@ -244,6 +247,7 @@ def test_an_impossible_value_is_refused_with_field_value_and_what_was_expected(
     [
         (b"{", "it is not JSON"),
         (b"[1]", "a JSON object"),
+        (b"null", "a JSON object"),
         (b"\xff\xfe", "it is not UTF-8"),
         (b'{"labels": [], "labels": []}', "it says 'labels' twice"),
         (b"[" * 200_000, "nested too deep"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 import time
 
@@ -29,11 +30,14 @@ LONG_S = 60.0
 
 
 @pytest.fixture
-def sitting(hub):
+def sitting(hub, tmp_path, monkeypatch):
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(uploads))
     made = Sitting(hub, model="means")
     yield made
     made.close()
-    assert not made._temporary.exists()
+    assert not list(uploads.iterdir())
 
 
 def finish(sitting):

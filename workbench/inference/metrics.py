@@ -93,7 +93,8 @@ class Metrics(Displayable):
     def to_frame(self) -> pd.DataFrame:
         """Return a row a stage: ``n``, ``p50_ms``, ``p90_ms``, ``p95_ms``, ``p99_ms``.
 
-        A percentile that n cannot carry is nan (see :meth:`Samples.percentile_s`).
+        A percentile that n cannot carry is nan (see :meth:`Samples.percentile_s`). Below them
+        a row for each kind of error, ``error: <code>``, with its ``n`` alone.
         """
         import pandas as pd
 
@@ -105,7 +106,11 @@ class Metrics(Displayable):
             for p in (0.5, 0.9, 0.95, 0.99):
                 row[f"p{round(100 * p)}_ms"] = 1e3 * samples.percentile_s(p)
             rows.append(row)
-        return pd.DataFrame(rows, index=pd.Index(names, name="stage"))
+        errors = sorted(self.errors.items())
+        rows += [{"n": n} for _, n in errors]
+        names = (*names, *(f"error: {code}" for code, _ in errors))
+        columns = ["n", *(f"p{round(100 * p)}_ms" for p in (0.5, 0.9, 0.95, 0.99))]
+        return pd.DataFrame(rows, index=pd.Index(names, name="stage"), columns=columns)
 
     def plot(self) -> Figure:
         """Draw the medians of the stages as a stacked bar; rare ones (loading) have their own."""

@@ -140,6 +140,8 @@ class _Reader:
                 raise MetadataError(
                     self.where, "(all of it)", str(error), "a JSON object"
                 ) from error
+            if metadata is None:
+                raise MetadataError(self.where, "(all of it)", None, "a JSON object")
         if metadata is None:
             return {}, {}
         if not isinstance(metadata, Mapping) or not all(isinstance(k, str) for k in metadata):

@@ -202,7 +202,8 @@ class ModelHub(Displayable):
             made._watched = watched
             self._handles[key] = (made, self._identity(made))
         if spec.guessed and spec.model_type == "classification":
-            warnings.warn(InferredMetadataWarning(made.id, spec.guesses), stacklevel=3)
+            warning = InferredMetadataWarning(made.id, spec.guesses, described=spec.described)
+            warnings.warn(warning, stacklevel=3)
         return made
 
     def _spelt(self, name: str) -> str:
@@ -294,12 +295,22 @@ class ModelHub(Displayable):
     def unload(self, model: str | Path | Model | None = None) -> Unloaded:
         """Close the sessions of a model (all models: None) and give their memory back.
 
-        A session in use is closed when its last run is over. The handles stay valid.
+        A session in use is closed when its last run is over. The handles stay valid. What was
+        loaded by its path is known by its id as well, and also when its file has gone.
         """
         if model is None:
             return self._cache.unload(lambda _: True)
-        path = str(self.handle(model).path)
-        return self._cache.unload(lambda key: isinstance(key, tuple) and key[0] == path)
+        files = self._files_of(model)
+        return self._cache.unload(lambda key: isinstance(key, tuple) and key[0] in files)
+
+    def _files_of(self, model: str | Path | Model) -> set[str]:
+        """Return the files that a name stands for among the handles, else on the shelves."""
+        if isinstance(model, (str, Path)):
+            names = {str(model), self._spelt(str(model))}
+            known = [m for m, _ in list(self._handles.values()) if {m.id, m.asked} & names]
+            if known:
+                return {m._file for m in known}
+        return {self.handle(model)._file}
 
     def exclusive(self, *, timeout_s: float | None = None) -> AbstractContextManager[None]:
         """Hold all leases of other threads back for the length of a ``with`` block.

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import ConfigError, choices, install_line
+from workbench.errors import ConfigError, choices, install_line, pip
 from workbench.host import Host, host
 from workbench.models.engine import engine
 
@@ -269,7 +269,7 @@ def suggestions(machine: Host | None = None) -> tuple[tuple[str, str], ...]:
         found.append(
             (
                 "an NVIDIA GPU is there, and this onnxruntime cannot use it",
-                "pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+                f"{pip()} uninstall -y onnxruntime && {pip()} install onnxruntime-gpu",
             )
         )
     return tuple(found)

@@ -68,8 +68,14 @@ def _recipe(value: object) -> object:
 def _accuracy(value: object) -> object:
     if type(value) in (int, float):
         value = {"top1": value}
-    if value is not None and not isinstance(value, Mapping):
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
         raise ValueError("a share of one, or an object such as {'top1': 0.91, 'dataset': '…'}")
+    for name in ("top1", "top5"):
+        told = value.get(name)
+        if told is not None and not (type(told) in (int, float) and 0 <= told <= 1):
+            raise ValueError(f"a share of one as {name} (0.91 for 91 %)")
     return value
 
 
@@ -211,11 +217,16 @@ class ModelSpec(Displayable, BaseModel):
             str(self.path), facts, self.input_name, self.output_name, self.input_shape
         )
 
+    @property
+    def described(self) -> bool:
+        """Whether anything here was written down by somebody for this model."""
+        return bool(self.extra) or "metadata JSON" in self.origins.values()
+
     def notes(self) -> tuple[str, ...]:
         """Say what was guessed, and where descriptions contradict each other."""
         head = ("No metadata: what follows was read from the graph or guessed.",)
         return (
-            *(head if self.guessed and self.metadata_path is None and not self.extra else ()),
+            *(head if self.guessed and not self.described else ()),
             *self.guesses,
             *self.conflicts,
         )

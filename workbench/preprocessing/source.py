@@ -108,7 +108,7 @@ def _refuse_text(text: str, where: str | None) -> None:
         raise UrlRefusedError(text, f"{scheme[1]}:// is not read here, only local pictures", hint)
     if not text.strip():
         raise NotAnImageError(where or "The text", "an empty str, neither a path nor a data URI")
-    if "\0" in text or "\n" in text or len(text) > 4096:
+    if "\0" in text or len(text) > 4096 or ("\n" in text and not _is_file(text)):
         kind = "a str that is neither a path nor a data URI"
         hint = (
             "Base64 is taken with 'data:image/png;base64,' before it."
@@ -116,6 +116,13 @@ def _refuse_text(text: str, where: str | None) -> None:
             else ""
         )
         raise NotAnImageError(where or "The text", f"{kind} ({abridge(text, 60)})", hint)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
 def _from_path(path: Path, limit: int, where: str | None) -> tuple[bytes, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,7 @@ class Sitting(Activity):
         self._loading = ""
         self._script = Script(self.hub)
         self._models: dict[str, Model] = {}
-        self._temporary = Path(tempfile.mkdtemp(prefix="workbench-"))
+        self._temporary: Path | None = None
 
     def begin(self) -> None:
         """Note that a person begins something: what was said before leaves the screen."""
@@ -111,7 +112,7 @@ class Sitting(Activity):
 
         def act() -> None:
             if upload.is_model:
-                path = self._temporary / safe_name(upload.name, upload.sha256[:8])
+                path = self._shelf() / safe_name(upload.name, upload.sha256[:8])
                 self._look(write(path, upload.content), upload.name)
             else:
                 self._classify(Photo.of(upload))
@@ -257,6 +258,13 @@ class Sitting(Activity):
             return None
         return fitted(self.preset, model.preprocessing) or model.preprocessing
 
+    def _shelf(self) -> Path:
+        """Return the folder of uploaded models, which goes with the sitting or the process."""
+        if self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="workbench-"))
+            weakref.finalize(self, shutil.rmtree, self._temporary, ignore_errors=True)
+        return self._temporary
+
     def models(self) -> tuple[str, ...]:
         """Return the models to choose from."""
         ids = self.hub.ids()
@@ -266,7 +274,9 @@ class Sitting(Activity):
         """Stop, and remove the files of uploads that nobody asked to keep."""
         super().close()
         self.wait(5.0)
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
 
     # ── how ───────────────────────────────────────────────────────────────────────────────────
 
