@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-#: Scripts that make golden values with libraries that are not needed to compare with them.
-collect_ignore_glob = ["tests/golden/*.py"]
+#: Not searched for doctests: scripts that make golden values with libraries that are not needed to
+#: compare with them, and files of fixtures, which all have one module's name.
+collect_ignore_glob = ["tests/golden/*.py", "tests/*conftest.py"]
 #: Set by .ci/run: a skip that is not listed below is a failure there.
 CI = bool(os.environ.get("WORKBENCH_CI"))
 #: A test marked ``acceptance`` may skip (it needs models that are not part of the project), and

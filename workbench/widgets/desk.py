@@ -175,7 +175,7 @@ class App(Panel):
 
     def _offer_code(self) -> None:
         self.sitting.attempt(
-            lambda: self.snippet.offer(self.sitting.code(), "This sitting as a cell")
+            lambda: self.snippet.offer(self.sitting.offered(), "This sitting as a cell")
         )
 
     def _clear(self) -> None:

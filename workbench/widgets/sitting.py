@@ -212,13 +212,22 @@ class Sitting(Activity):
         return self.runs.together().to_frame()
 
     def code(self) -> str:
-        """Return the sitting as a cell that reproduces it.
+        """Return the sitting as a cell that reproduces it: for the author of a notebook.
 
         Uploaded pictures and dropped models are written below ``folder`` first, each under a
         name with its checksum, so that the cell finds them.
         """
-        self._private("Writing files")
         return self._script.cell(self.runs, self.folder)
+
+    def offered(self) -> str:
+        """Return the same for whoever sits before the browser; nobody else's disk is written to.
+
+        Raises
+        ------
+        SwitchedOffError : before an audience
+        """
+        self._private("Writing files")
+        return self.code()
 
     @property
     def state(self) -> str:
@@ -317,7 +326,7 @@ class Sitting(Activity):
 
     def _classify(self, photo: Photo, key: str = "") -> None:
         name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
-        self.photo = photo
+        self.photo, runs = photo, self.runs
 
         def work(job: Job) -> tuple[Run, Trace | None]:
             self._load(name)
@@ -331,9 +340,11 @@ class Sitting(Activity):
                 trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
             return Run(photo, name, top_k, pipeline, outcome), trace
 
-        self.worker.submit(
-            f"{photo.name}: {name}", work, done=self._answered, key=key, about=photo.name
-        )
+        def done(made: tuple[Run, Trace | None]) -> None:
+            if self.runs is runs:  # not cleared meanwhile
+                self._answered(made)
+
+        self.worker.submit(f"{photo.name}: {name}", work, done=done, key=key, about=photo.name)
 
     def _answered(self, made: tuple[Run, Trace | None]) -> None:
         run, trace = made
