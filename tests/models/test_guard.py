@@ -69,8 +69,8 @@ def test_a_name_that_nobody_knows_is_told(monkeypatch):
         Fetcher(Rules()).read("https://no.example/x", limit_bytes=10)
 
 
-def test_a_server_that_does_not_listen_is_told(monkeypatch):
-    monkeypatch.setattr(fetch, "TRIES", 0)
+def test_a_server_that_does_not_listen_is_told_at_once(monkeypatch):
+    monkeypatch.setattr(fetch, "PAUSE_S", 60.0)
     server = Faults()
     server.stop()
     rules = Rules(allow_http=True, allow_private=True)

@@ -9,8 +9,10 @@ checked. Connections are not kept, so each request is checked anew.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -173,16 +175,27 @@ class _Body(httpx.SyncByteStream):
 
 
 class BrokenError(Exception):
-    """A transfer that may go better the next time. Never leaves the machinery."""
+    """A transfer that may go better the next time. Never leaves the machinery.
 
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
-        self.reason, self.wait_s = reason, wait_s
+    Attributes
+    ----------
+    wait_s : how long to wait before; None for a pause that grows
+    tries : how often it is worth trying again; None for :data:`TRIES`
+    """
+
+    def __init__(self, reason: str, wait_s: float | None = None, tries: int | None = None) -> None:
+        self.reason, self.wait_s, self.tries = reason, wait_s, tries
         super().__init__(reason)
 
 
 #: What the libraries and the system raise when a transfer breaks.
 _BREAKS = (httpx.HTTPError, httpx.StreamError, httpcore.ProtocolError, httpcore.NetworkError,
            httpcore.TimeoutException, httpcore.UnsupportedProtocol, OSError)  # fmt: skip
+
+
+#: Failures that another try seldom mends: how often one is made all the same.
+_HOPELESS = ((ConnectionRefusedError, 0), (socket.gaierror, 1))
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
 
 
 class Fetcher:
@@ -388,7 +401,11 @@ class Fetcher:
         if "complete message body" in text or "chunked read" in text:
             return BrokenError("the connection ended before the file did")
         if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-            return BrokenError(f"the connection failed ({error.strerror.lower()})")
+            # whoever does not answer at all is not asked for long: there may be another place
+            tries = next((n for kind, n in _HOPELESS if isinstance(error, kind)), None)
+            if error.errno in _UNREACHABLE:
+                tries = 1
+            return BrokenError(f"the connection failed ({error.strerror.lower()})", tries=tries)
         # the libraries' own words may hold an address
         kind = type(error).__name__.removesuffix("Error")
         return BrokenError(f"the connection failed ({kind})")
@@ -454,10 +471,9 @@ class Fetcher:
                 if (now := progress()) > best:
                     turn, best = 0, now
                 turn += 1
-                if turn > TRIES:
-                    raise DownloadError(
-                        shown, f"{broken.reason}, {count(turn, 'time')}"
-                    ) from broken
+                if turn > (TRIES if broken.tries is None else min(TRIES, broken.tries)):
+                    often = f", {count(turn, 'time')}" if turn > 1 else ""
+                    raise DownloadError(shown, f"{broken.reason}{often}") from broken
                 pause_s = PAUSE_S * 2 ** (turn - 1) if broken.wait_s is None else broken.wait_s
                 if pause_s >= self.left_s:
                     raise DownloadError(

@@ -161,6 +161,7 @@ class App(Panel):
         self.offer = labelled(Dropdown, "Catalogue", "440px", options=offers(self.sitting.hub))
         self.pull_button = button("Pull", self._pull, "Fetch this model, verify it, and use it",
                                   "cloud-download")  # fmt: skip
+        self.offer.layout.max_width = "100%"
         self.shop = row(self.offer, self.pull_button)
 
     def _pull(self) -> None:
