@@ -227,6 +227,21 @@ def test_an_update_pulls_what_has_changed(hub, shelf, server, make_classifier, t
     assert hub.verify().ok
 
 
+def test_of_several_updates_one_that_fails_hinders_no_other(
+    hub, shelf, server, model, make_classifier, tmp_path
+):
+    server.routes["/z.onnx"] = file(model)
+    hub.pull(f"{server.url}/z.onnx", metadata=PICTURE, progress=False, **OPEN)
+    newer = make_classifier(tmp_path / "n.onnx", classes=3, activation="Softmax").read_bytes()
+    server.routes["/z.onnx"] = file(newer, etag='"2"')
+    server.routes["/tiny.onnx"] = file(b"<html>" + b" " * 900, etag='"2"')
+    told = hub.update(progress=False, **OPEN)
+    assert told.done == ("z",)
+    assert {n.id: n.outcome for n in told.news} == {"tiny": "failed", "z": "changed"}
+    assert (shelf / "tiny.onnx").read_bytes() == model
+    assert hub.verify().ok
+
+
 def test_a_source_that_is_gone_is_told_of(hub, server):
     server.routes.clear()
     told = hub.update(dry_run=True, **OPEN)

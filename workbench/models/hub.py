@@ -19,9 +19,12 @@ from workbench.cards import Card, Displayable, Notes, Table
 from workbench.errors import (
     ChecksumError,
     ConfigError,
+    DescriptionError,
+    FetchError,
     IncompletePullWarning,
     InferredMetadataWarning,
     MissingFileError,
+    ModelFileError,
     WorkbenchError,
     abridge,
     choices,
@@ -412,11 +415,18 @@ class ModelHub(Displayable):
         told = upkeep.Update(news, dry_run=dry_run)
         if dry_run:
             return told
-        for name in told.changed:
-            entry = next(n for n in news if n.id == name)
-            wish = Wish(id=name, renew=True, progress=progress)
-            pulling.pull(self.shelf, entry.source, wish, rules, given, stop)
-        return replace(told, done=told.changed)
+        done: list[str] = []
+        final = []
+        for one in news:
+            if one.id in told.changed:
+                wish = Wish(id=one.id, renew=True, progress=progress)
+                try:
+                    pulling.pull(self.shelf, one.source, wish, rules, given, stop)
+                    done.append(one.id)
+                except (FetchError, ModelFileError, DescriptionError) as error:
+                    one = replace(one, outcome="failed", reason=error.message)  # noqa: PLW2901
+            final.append(one)
+        return upkeep.Update(tuple(final), tuple(done), dry_run=False)
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 

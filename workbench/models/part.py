@@ -56,12 +56,14 @@ class Part:
     seeded : whether what others have left was taken up, and what is left may be
     resumed : whether some were not received in one go from one server
     origin, validator : which address they came from (a hash), and its strong ETag or date
+    total : how many there will be, as the server said; None where it did not
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size, self.head, self.resumed, self.seeded = 0, b"", False, False
         self.origin = self.validator = ""
+        self.total: int | None = None
         self._hash = hashlib.sha256()
         try:
             self._sink: IO[bytes] = path.open("xb", buffering=0)
@@ -100,7 +102,7 @@ class Part:
             raise not_writable(self.path.parent.parent, error) from error
         self._hash = hashlib.sha256()
         self.size, self.head, self.resumed = 0, b"", False
-        self.origin = self.validator = ""
+        self.origin, self.validator, self.total = "", "", None
 
     def note(self, origin: str, validator: str) -> None:
         """Write down where the bytes that follow come from, for whoever resumes them."""

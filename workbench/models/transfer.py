@@ -228,6 +228,9 @@ def _from_web(
             if same and _validator(response) not in ("", part.validator):
                 part.restart()
                 raise BrokenError("the file changed while it was fetched", 0.0)
+            if part.total is not None and total not in (-1, part.total):
+                part.restart()
+                raise BrokenError("the file has another size than before", 0.0)
             part.resumed = True
         elif response.status_code != 200:
             raise DownloadError(place.shown, f"the server answers with {response.status_code}")
@@ -246,7 +249,8 @@ def _pour(
     total: int | None,
 ) -> None:
     looked = part.size > HEAD_BYTES
-    total = None if total is not None and total < 0 else total
+    total = part.total if total is not None and total < 0 else total
+    part.total = total
     begin(total)
     for chunk in fetcher.pieces(response, place.shown):
         part.write(chunk)
@@ -347,6 +351,10 @@ def _from_ipfs(
                     "Give sha256=, or another gateway (IPFS_GATEWAYS).",
                 ) from error
             _unproven(fetcher, place, part, begin)
+        except DownloadError as error:
+            if not item.sha256 or error.resumes:
+                raise
+            _unproven(fetcher, place, part, begin)  # a folder in shards, for one
     else:
         _unproven(fetcher, place, part, begin)  # the sha256, which is asked for, decides
 

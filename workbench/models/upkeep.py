@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import (
+    CancelledError,
     ChecksumError,
     DownloadError,
     FetchError,
@@ -350,7 +351,9 @@ def look(
         for name in _chosen(entries, names):
             try:
                 found.append(_news(entries[name], fetcher, given))
-            except FetchError as error:
+            except WorkbenchError as error:
+                if isinstance(error, CancelledError):
+                    raise
                 entry = entries[name]
                 found.append(
                     News(name, entry.source, "failed", entry.model.sha256, reason=error.message)
