@@ -33,10 +33,12 @@ _WHERE = {
     "Stages": "workbench.timing",
     "Stop": "workbench.stopping",
     "Trace": "workbench.preprocessing.pipeline",
+    "Verdict": "workbench.bench.verdict",
     "WarmUp": "workbench.models.warmup",
     "WorkbenchError": "workbench.errors",
     "WorkbenchWarning": "workbench.errors",
     "app": "workbench.widgets",
+    "compare": "workbench.bench.comparison",
     "default_hub": "workbench.models.hub",
     "errors": "workbench.errors:",
     "evaluate": "workbench.inference.evaluate",
@@ -49,6 +51,8 @@ _WHERE = {
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench import errors as errors
+    from workbench.bench.comparison import compare as compare
+    from workbench.bench.verdict import Verdict as Verdict
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.errors import WorkbenchWarning as WorkbenchWarning
     from workbench.inference.evaluate import Evaluation as Evaluation

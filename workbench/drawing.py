@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from workbench.cards import PALETTE, plain
 from workbench.units import count, seconds, share, size, time_unit
@@ -524,6 +524,118 @@ def _one_spread(
         longest = seconds(float(beyond.max() * scale))
         text += f"; {beyond.size} off the scale, up to {longest} →"
     axes.text(end, place - 0.38, text, ha="right", va="center", fontsize=8)
+
+
+def verdict(
+    ratios: NDArray[np.float64],
+    itself: NDArray[np.float64],
+    *,
+    names: tuple[str, str],
+    runs_s: tuple[Sequence[float], Sequence[float]],
+    interval: tuple[float, float, float],
+    threshold: float,
+    looks: Sequence[int],
+    title: str = "",
+) -> Figure:
+    """Draw a comparison: the ratio of each block, and how the times of both are spread.
+
+    Parameters
+    ----------
+    ratios : (blocks,) time of the second / time of the first; nan where there was none
+    itself : (blocks, 2) the same of the first with itself, and of the second
+    names : of the first and the second
+    runs_s : seconds of the runs of the first, and of the second
+    interval : lower end, middle and upper end of the ratio
+    threshold : above 1; ratios between its inverse and it are within the noise
+    looks : blocks after which was looked
+    title : stands above
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN + 1.0, 3.6)
+        if title:
+            lines = "\n".join(wrap(plain(title), 100, max_lines=2, placeholder="…"))
+            figure.suptitle(lines, fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        _ratios(left, ratios, itself, interval, threshold, looks)
+        left.set_ylabel("ratio of the times")
+        left.set_title(_short(f"{names[1]} / {names[0]}", 46), fontsize=9.5, fontweight="normal")
+        _ecdf(right, dict(zip(_distinct(names), runs_s, strict=True)))
+        right.set_title("Share of runs that took at most …", fontsize=9.5, fontweight="normal")
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8
+        )
+    return figure
+
+
+def _ratios(
+    axes: Axes,
+    ratios: NDArray[np.float64],
+    itself: NDArray[np.float64],
+    interval: tuple[float, float, float],
+    threshold: float,
+    looks: Sequence[int],
+) -> None:
+    """Draw ratios block by block on a logarithmic scale, over the band that is noise."""
+    blocks = np.arange(1, ratios.size + 1)
+    axes.set_yscale("log")
+    if np.isfinite(threshold):
+        axes.axhspan(1 / threshold, threshold, color=_TINT, alpha=0.6, lw=0, label="noise floor")
+    axes.axhline(1, color=_FAINT, lw=0.8)
+    for column in range(itself.shape[1]):
+        label = "a model / itself" if column == 0 else None
+        axes.plot(blocks, itself[:, column], "x", ms=3, mew=0.8, color=_FAINT, label=label)
+    axes.plot(blocks, ratios, "o", ms=3.5, mew=0, color=PALETTE[0], label="a block")
+    low, middle, high = interval
+    if np.isfinite([low, high]).all():
+        end = ratios.size + max(1.0, 0.03 * ratios.size)
+        axes.errorbar([end], [middle], [[middle - low], [high - middle]], fmt="s", ms=4.5,
+                      color=PALETTE[5], capsize=3, lw=1.6, label="in all")  # fmt: skip
+    for look in looks[:-1]:
+        axes.axvline(look + 0.5, color=_GRID, lw=0.8, zorder=0)
+    known = np.concatenate([ratios, itself.ravel(), [1.0, low, high]])
+    known = np.log(known[np.isfinite(known) & (known > 0)])
+    room = 0.12 * max(float(np.ptp(known)), 0.02)
+    axes.set_ylim(np.exp(known.min() - room), np.exp(known.max() + room))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(0, ratios.size + max(2.0, 0.06 * ratios.size))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("block (lines: looks)" if len(looks) > 1 else "block")
+
+
+def _distinct(names: tuple[str, str]) -> tuple[str, str]:
+    return names if names[0] != names[1] else (names[0], f"{names[1]} (again)")
+
+
+def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """Draw how many of the runs took at most so long; lines differ in style and colour."""
+    known = {name: np.sort([v for v in values if v > 0]) for name, values in groups.items()}
+    filled = [values for values in known.values() if values.size]
+    scale, unit = time_unit(max((float(np.median(v)) for v in filled), default=0.0))
+    ends = [float(np.quantile(v, 0.99)) for v in filled]
+    for number, (name, values) in enumerate(known.items()):
+        if not values.size:
+            continue
+        heights = np.arange(1, values.size + 1) / values.size
+        line = _line(number)
+        axes.step(values / scale, heights, where="post", label=_short(name, 30), **line)
+        middle = float(np.median(values)) / scale
+        axes.plot([middle], [0.5], "o", ms=4, color=line["color"])
+    axes.axhline(0.5, color=_GRID, lw=0.8, zorder=0)
+    if filled:
+        first = min(float(v[0]) for v in filled) / scale
+        last = max(ends) / scale
+        axes.set_xlim(first - 0.03 * (last - first), last + 0.06 * (last - first))
+    axes.set_ylim(0, 1.01)
+    axes.yaxis.set_major_formatter(_whole_percent)
+    axes.set_xlabel(f"time of a run ({unit}), without the longest 1 %", fontsize=8.5)
+    if filled:
+        axes.legend(loc="lower right", fontsize=8)
+
+
+def _whole_percent(value: float, _place: object) -> str:
+    return f"{round(100 * value)} %"
 
 
 def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -> Figure:

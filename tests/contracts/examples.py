@@ -7,9 +7,12 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.bench.canary import Canary
+from workbench.bench.comparison import compare
 from workbench.cards import (
     Bar,
     BarGrid,
@@ -38,6 +41,9 @@ from workbench.preprocessing import presets
 from workbench.settings import Settings
 from workbench.stopping import Stop
 from workbench.timing import Samples, Stages
+
+if TYPE_CHECKING:
+    from workbench.bench.verdict import Verdict
 
 #: A name that tries everything: markup, quotes, a terminal's escape, a line break, width.
 HOSTILE = "<script>alert(1)</script>'\"&amp;\x1b[31m\n猫"
@@ -223,6 +229,22 @@ def host_facts() -> Displayable:
     return host()
 
 
+@cache
+def verdict() -> Verdict:
+    names = ("cifar10-small", "cifar10-small")
+    return compare(*names, hub=_runner().hub, max_time_s=0.4, threads=1, progress=False)
+
+
+@cache
+def verdict_with_hostile_names() -> Displayable:
+    found = verdict()
+    sides = [replace(side, name=HOSTILE) for side in (found.a, found.b)]
+    drifted, problem = Canary(1.0, 2.0), UnknownModelError(HOSTILE, ["a"])
+    return replace(
+        found, a=sides[0], b=sides[1], fed=HOSTILE, canary=drifted, problem=problem, stopped=True
+    )
+
+
 EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     everything,
     stages,
@@ -254,4 +276,6 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     metrics,
     evaluation,
     host_facts,
+    verdict,
+    verdict_with_hostile_names,
 )
