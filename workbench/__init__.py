@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 #: public name → where it is: "module" (same name there), "module:name", or "module:" (itself)
 _WHERE = {
+    "Benchmark": "workbench.bench.outcome",
     "Evaluation": "workbench.inference.evaluate",
     "Failure": "workbench.inference.results",
     "Model": "workbench.models.model",
@@ -38,11 +39,13 @@ _WHERE = {
     "WorkbenchError": "workbench.errors",
     "WorkbenchWarning": "workbench.errors",
     "app": "workbench.widgets",
+    "benchmark": "workbench.bench.suite",
     "compare": "workbench.bench.comparison",
     "default_hub": "workbench.models.hub",
     "errors": "workbench.errors:",
     "evaluate": "workbench.inference.evaluate",
     "example": "workbench.models.store",
+    "load_benchmark": "workbench.bench.capsule",
     "presets": "workbench.preprocessing.presets:",
     "read_image": "workbench.preprocessing.images",
     "report": "workbench.page",
@@ -51,7 +54,10 @@ _WHERE = {
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench import errors as errors
+    from workbench.bench.capsule import load_benchmark as load_benchmark
     from workbench.bench.comparison import compare as compare
+    from workbench.bench.outcome import Benchmark as Benchmark
+    from workbench.bench.suite import benchmark as benchmark
     from workbench.bench.verdict import Verdict as Verdict
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.errors import WorkbenchWarning as WorkbenchWarning

@@ -613,13 +613,13 @@ def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     known = {name: np.sort([v for v in values if v > 0]) for name, values in groups.items()}
     filled = [values for values in known.values() if values.size]
     scale, unit = time_unit(max((float(np.median(v)) for v in filled), default=0.0))
-    ends = [float(np.quantile(v, 0.99)) for v in filled]
+    ends = [float(min(np.quantile(v, 0.99), 3 * np.median(v))) for v in filled]
     for number, (name, values) in enumerate(known.items()):
         if not values.size:
             continue
         heights = np.arange(1, values.size + 1) / values.size
         line = _line(number)
-        axes.step(values / scale, heights, where="post", label=_short(name, 30), **line)
+        axes.step(values / scale, heights, where="post", label=_short(name), **line)
         middle = float(np.median(values)) / scale
         axes.plot([middle], [0.5], "o", ms=4, color=line["color"])
     axes.axhline(0.5, color=_GRID, lw=0.8, zorder=0)
@@ -629,13 +629,122 @@ def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
         axes.set_xlim(first - 0.03 * (last - first), last + 0.06 * (last - first))
     axes.set_ylim(0, 1.01)
     axes.yaxis.set_major_formatter(_whole_percent)
-    axes.set_xlabel(f"time of a run ({unit}), without the longest 1 %", fontsize=8.5)
+    axes.set_xlabel(f"time of a run ({unit}); the few longest are cut off", fontsize=8.5)
     if filled:
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="lower right", fontsize=8 if len(filled) < 5 else 6.5)
 
 
 def _whole_percent(value: float, _place: object) -> str:
     return f"{round(100 * value)} %"
+
+
+def ecdf(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
+    """Draw how many of the runs took at most so long, a line a row.
+
+    Parameters
+    ----------
+    rows : name → seconds of each run
+    title : stands above
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 3.2)
+        axes = figure.add_subplot()
+        _ecdf(axes, rows)
+        axes.set_ylabel("share of runs")
+        if title:
+            axes.set_title(_short(title, 90))
+    return figure
+
+
+def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = "") -> Figure:
+    """Draw pictures a second against the time of a run; the best are up and to the left.
+
+    Parameters
+    ----------
+    points : group, name, seconds of a run, pictures a second; points of a group are joined
+    title : stands above
+    """
+    known = [p for p in points if _length(p[2]) and _length(p[3])]
+    scale, unit = time_unit(max((p[2] for p in known), default=0.0))
+    groups = list(dict.fromkeys(p[0] for p in known))
+    markers = ("o", "s", "^", "D", "v", "P", "X")
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 3.6)
+        axes = figure.add_subplot()
+        for number, group in enumerate(groups):
+            mine = [p for p in known if p[0] == group]
+            xs, ys = [p[2] / scale for p in mine], [p[3] for p in mine]
+            colour = PALETTE[number % len(PALETTE)]
+            axes.plot(xs, ys, markers[number % len(markers)], ms=6, color=colour,
+                      label=_short(group))  # fmt: skip
+            for turn, ((_, name, _, _), x, y) in enumerate(zip(mine, xs, ys, strict=True)):
+                rest = name.removeprefix(f"{group}, ")
+                if rest != name and len(known) <= _NAMED_POINTS:
+                    axes.annotate(_short(rest, 26), (x, y), fontsize=7,
+                                  xytext=(5, 3 if turn % 2 else -9),
+                                  textcoords="offset points", color=_FAINT)  # fmt: skip
+        axes.set_xlim(0, 1.18 * max((p[2] for p in known), default=1.0) / scale)
+        axes.set_ylim(0, 1.12 * max((p[3] for p in known), default=1.0))
+        axes.grid()
+        axes.set_xlabel(f"median time of a run ({unit})")
+        axes.set_ylabel("pictures a second")
+        if groups:
+            axes.legend(loc="best", fontsize=8.5)
+        if title:
+            axes.set_title(_short(title, 90))
+    return figure
+
+
+#: With more points than this, throughput names groups only.
+_NAMED_POINTS = 16
+
+
+def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = "") -> Figure:
+    """Draw durations by batch and threads, a panel a model: dark is slow, and each is written.
+
+    Parameters
+    ----------
+    panels : name → (batch, threads) → seconds; nan where nothing was measured
+    title : stands above all
+    """
+    columns = min(3, max(1, len(panels)))
+    rows = max(1, ceil(len(panels) / columns))
+    tall = max((len({b for b, _ in cells}) for cells in panels.values()), default=1)
+    longest = max((_length(v) for cells in panels.values() for v in cells.values()), default=0.0)
+    with mpl.rc_context(_STYLE):
+        height_in = rows * (0.85 + 0.42 * tall) + (0.3 if title else 0.0)
+        figure = _canvas(_WIDTH_IN + 0.6, height_in)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        for axes, (name, cells) in zip(grid, panels.items(), strict=False):
+            _heat(axes, cells, longest)
+            axes.set_title(_short(name, 28), fontsize=9)
+        if title:
+            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _heat(axes: Axes, cells: Mapping[tuple[int, int], float], longest: float) -> None:
+    batches = sorted({batch for batch, _ in cells})
+    threads = sorted({number for _, number in cells})
+    table = np.full((len(batches), len(threads)), np.nan)
+    for (batch, number), value in cells.items():
+        table[batches.index(batch), threads.index(number)] = value
+    shortest = min((v for v in cells.values() if v > 0), default=1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # nan stays nan and is left white
+        shade = np.log(table / shortest) / max(float(np.log(longest / shortest)), 1e-9)
+    axes.imshow(shade, cmap="Blues", vmin=-0.15, vmax=1.1, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(table):
+        colour = "white" if shade[row, column] > 0.55 else _INK
+        text = seconds(value) if value > 0 else "–"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(threads)), [str(n) for n in threads])
+    axes.set_yticks(range(len(batches)), [str(n) for n in batches])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("threads")
+    axes.set_ylabel("batch")
 
 
 def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -> Figure:

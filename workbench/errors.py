@@ -33,6 +33,7 @@ nothing of this package catches it sensibly.
     ├── UnknownModelError (LookupError)         unknown_model
     ├── MissingFileError (FileNotFoundError)    not_found
     ├── WriteError (OSError)                    not_writable
+    ├── CapsuleError (ValueError)               capsule_invalid
     ├── MissingExtraError (ImportError)         missing_extra
     ├── SwitchedOffError (PermissionError)      switched_off
     ├── InputMismatchError (ValueError)         input_mismatch
@@ -499,6 +500,19 @@ class WriteError(WorkbenchError, OSError):
         super().__init__(
             f"{abridge(where)} cannot be written: {reason.rstrip('.').lower()}.",
             "Give a path in a folder that may be written to, on a disk with room.",
+        )
+
+
+class CapsuleError(WorkbenchError, ValueError):
+    """A file that should hold a benchmark and does not, or no longer."""
+
+    code = "capsule_invalid"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"{abridge(where)} is not a benchmark that can be read: {reason.rstrip('.')}.",
+            hint or "Expected a file that was written by bench.save(…).",
         )
 
 

@@ -97,6 +97,18 @@ def factor(value: float) -> str:
     return f"{value:.{places}f} ×"
 
 
+def decimal(value: float) -> str:
+    """Render a plain number with at most three significant figures.
+
+    >>> [decimal(v) for v in (2.0, 0.25, 1.2345, 12345.6, float("nan"))]
+    ['2', '0.25', '1.23', '12,300', 'n/a']
+    """
+    if not isfinite(value):
+        return "n/a"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
 def count(number: float, noun: str) -> str:
     """Render a count with its noun, in the plural where English wants it.
 

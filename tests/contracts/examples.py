@@ -13,6 +13,7 @@ import numpy as np
 
 from workbench.bench.canary import Canary
 from workbench.bench.comparison import compare
+from workbench.bench.suite import benchmark
 from workbench.cards import (
     Bar,
     BarGrid,
@@ -43,6 +44,7 @@ from workbench.stopping import Stop
 from workbench.timing import Samples, Stages
 
 if TYPE_CHECKING:
+    from workbench.bench.outcome import Benchmark
     from workbench.bench.verdict import Verdict
 
 #: A name that tries everything: markup, quotes, a terminal's escape, a line break, width.
@@ -230,6 +232,31 @@ def host_facts() -> Displayable:
 
 
 @cache
+def benchmark_of_two() -> Benchmark:
+    models = ["cifar10-small", "cifar10-int8"]
+    hub = _runner().hub
+    return benchmark(models, hub=hub, min_time_s=0.02, memory=False, threads=1, progress=False)
+
+
+@cache
+def benchmark_with_hostile_names() -> Displayable:
+    found = benchmark_of_two()
+    first = replace(found[0], name=HOSTILE, problem=HOSTILE, code="internal")
+    second = replace(found[1].configuration, model=HOSTILE)
+    records = (first, replace(found[1], name=HOSTILE, configuration=second, peak_bytes=12_345))
+    return replace(found, records=records, fed=HOSTILE, warned=(HOSTILE,), stopped=True)
+
+
+@cache
+def difference() -> Displayable:
+    return benchmark_of_two().diff(benchmark_with_hostile_names())
+
+
+def host_fingerprint() -> Displayable:
+    return benchmark_of_two().fingerprint
+
+
+@cache
 def verdict() -> Verdict:
     names = ("cifar10-small", "cifar10-small")
     return compare(*names, hub=_runner().hub, max_time_s=0.4, threads=1, progress=False)
@@ -276,6 +303,10 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     metrics,
     evaluation,
     host_facts,
+    benchmark_of_two,
+    benchmark_with_hostile_names,
+    difference,
+    host_fingerprint,
     verdict,
     verdict_with_hostile_names,
 )

@@ -71,6 +71,11 @@ SAID = [
         "may be written to, on a disk with room.",
     ),
     (
+        errors.CapsuleError("run.json", "it is an empty file."),
+        "'run.json' is not a benchmark that can be read: it is an empty file. Expected a file that "
+        "was written by bench.save(…).",
+    ),
+    (
         errors.NotOnnxError("a.onnx", "it is a web page"),
         "a.onnx is not an ONNX model: it is a web page. Expected a serialised ModelProto.",
     ),

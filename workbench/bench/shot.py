@@ -11,6 +11,7 @@ import numpy as np
 
 from workbench.errors import ConfigError, InputMismatchError, UnsupportedInputsError
 from workbench.inference.source import listed, name_of
+from workbench.preprocessing.images import read_image
 from workbench.preprocessing.source import read_bytes
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def gather(images: ImageSource | Iterable[ImageSource] | None) -> Shots:
             digest.update(np.ascontiguousarray(np.asarray(source)).tobytes())
             sources.append(source)
         else:
-            data = read_bytes(source)[0]
+            data, where = read_bytes(source)
+            read_image(data, where=where)  # what is no picture is refused before it is measured
             digest.update(data)
             sources.append(data)
         names.append(name_of(source))
