@@ -35,9 +35,7 @@ class FakeSubject:
     before: Callable[[], None] | None = None
     runs: int = 0
 
-    def run(self, stop=None) -> tuple[float, ...]:
-        if stop is not None:
-            stop.check(self.name)
+    def run(self) -> tuple[float, ...]:
         if self.before is not None:
             self.before()
         took = next(self.takes_s)

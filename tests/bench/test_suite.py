@@ -151,10 +151,10 @@ def test_a_spinning_neighbour_is_told(hub):
 def test_a_model_that_fails_in_the_middle_says_so_and_the_rest_goes_on(hub, monkeypatch):
     real = subject_.ModelSubject.run
 
-    def run(self, stop=None):
+    def run(self):
         if self.model.id == "cifar10-int8" and self.session.first_run_s and next(left) < 0:
             raise errors.InferenceError("cifar10-int8", "a node broke", "")
-        return real(self, stop)
+        return real(self)
 
     left = iter(range(40, -10_000, -1))
     monkeypatch.setattr(subject_.ModelSubject, "run", run)

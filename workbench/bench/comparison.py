@@ -20,6 +20,7 @@ from workbench.host import host, return_memory
 from workbench.models.hub import ModelHub, default_hub
 from workbench.models.model import Model
 from workbench.models.session import Options
+from workbench.models.watch import Watch
 
 if TYPE_CHECKING:
     from workbench.models.session import SessionFacts
@@ -92,10 +93,11 @@ def compare(
     with ExitStack() as stack:
         stack.callback(return_memory)
         stack.enter_context(quiet(home))
+        watch = stack.enter_context(Watch(home.timeout_s, stop))
         subjects: list[ModelSubject] = []
         for model, configuration, name in zip(models, configurations, names, strict=True):
             for _ in range(2):
-                subject = open_subject(model, configuration, shots, name=name)
+                subject = open_subject(model, configuration, shots, name=name, watch=watch)
                 stack.callback(subject.close)
                 subjects.append(subject)
         # an interrupt from here on ends the measurement and is no error

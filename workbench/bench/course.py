@@ -112,7 +112,9 @@ class _Race:
         for done in range(1, pairs + 1):
             row, places = [nan] * RUNS_A_ROUND, [0] * RUNS_A_ROUND
             for place, which in enumerate(rng.permutation(RUNS_A_ROUND).tolist()):
-                value = self.subjects[which].run(self.stop)[0]
+                if self.stop is not None:
+                    self.stop.check(self.subjects[which].name)
+                value = self.subjects[which].run()[0]
                 row[which] = value if usable(value) else nan
                 places[which] = place
             self.times.append(row)

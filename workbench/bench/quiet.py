@@ -58,7 +58,9 @@ def settle(
     at: int | None = None
     end_s = clock() + most_s
     while len(values) < WARM_UP_RUNS and at is None and (len(values) < 2 or clock() < end_s):
-        value = subject.run(stop)[0]
+        if stop is not None:
+            stop.check(subject.name)
+        value = subject.run()[0]
         values.append(value if usable(value) else nan)
         at = settled([v for v in values if usable(v)])
     return Samples(tuple(values), subject.name), at

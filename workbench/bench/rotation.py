@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import ceil, isnan, nan
+from math import ceil, inf, isnan, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,11 +69,13 @@ class Lane:
 
     def add(self, lap: tuple[float, ...], place: int, at_s: float) -> None:
         """Keep a run; one without a usable time is kept as nan."""
-        good = usable(lap[0]) and all(part >= 0 for part in lap[1:])
-        self.laps.append(lap if good else (nan,) * len(lap))
+        if 0 < lap[0] < inf and (len(lap) == 1 or min(lap) >= 0):
+            self._summed_s += lap[0]
+        else:
+            lap = (nan,) * len(lap)
+        self.laps.append(lap)
         self.places.append(place)
         self.at_s.append(at_s)
-        self._summed_s += lap[0] if good else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,18 +142,22 @@ class _Turning:
         return lane.wanted(self.min_time_s)
 
     def _round(self, turns: list[int]) -> None:
+        clock, begun, lanes, stop, place = self.clock, self.begun, self.lanes, self.stop, self.place
         for i in turns:
-            lane = self.lanes[i]
+            lane = lanes[i]
             if lane.problem is not None or lane.subject is None:
                 continue
-            at_s = self.clock() - self.begun
+            if stop is not None:
+                stop.check(lane.name)
+            at_s = clock() - begun
+            if at_s > self.max_time_s:
+                break
             try:
-                lane.add(lane.subject.run(self.stop), self.place, at_s)
+                lane.add(lane.subject.run(), place, at_s)
             except WorkbenchError as error:
                 self._given_up(lane, error)
-            self.place += 1
-            if at_s > self.max_time_s:
-                return
+            place += 1
+        self.place = place
         done = [min(1.0, lane._summed_s / self.min_time_s) for lane in self.lanes if lane.subject]
         by_runs = sum(done) / len(done) if done else 1.0
         by_time = 1 - self.left_s / self.max_time_s

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.model import Model
-    from workbench.stopping import Stop
+    from workbench.models.watch import Watch
 
 Clock = Callable[[], float]
 #: Parts of an end-to-end run, in their order.
@@ -32,7 +32,7 @@ class Subject(Protocol):
     def name(self) -> str:
         """How it is called in displays."""
 
-    def run(self, stop: Stop | None = None) -> tuple[float, ...]:
+    def run(self) -> tuple[float, ...]:
         """Run once; return seconds: the whole, then its :data:`STAGES` where they are known."""
 
 
@@ -86,28 +86,22 @@ class ModelSubject:
     model: Model
     configuration: Configuration
     session: Session
-    timeout_s: float
+    watch: Watch
     clock: Clock = clock
     _feeds: tuple[dict[str, NDArray[Any]], ...] = ()
     _pictures: tuple[bytes, ...] = ()
     _outputs: list[str] | None = None
     _turn: int = field(default=0)
 
-    def run(self, stop: Stop | None = None) -> tuple[float, ...]:
+    def run(self) -> tuple[float, ...]:
         """Run once on the next batch; see :class:`Subject`."""
         if self._pictures:
-            return self._end_to_end(stop)
-        self._turn = (self._turn + 1) % len(self._feeds)
-        _, seconds = self.session.timed(
-            self._feeds[self._turn],
-            self._outputs,
-            timeout_s=self.timeout_s,
-            stop=stop,
-            clock=self.clock,
-        )
-        return (seconds,)
+            return self._end_to_end()
+        feeds = self._feeds
+        self._turn = turn = (self._turn + 1) % len(feeds)
+        return (self.session.timed(feeds[turn], self._outputs, self.watch, self.clock)[1],)
 
-    def _end_to_end(self, stop: Stop | None) -> tuple[float, ...]:
+    def _end_to_end(self) -> tuple[float, ...]:
         model, batch, pictures = self.model, self.configuration.batch, self._pictures
         self._turn = (self._turn + batch) % len(pictures)
         sources = [pictures[(self._turn + i) % len(pictures)] for i in range(batch)]
@@ -115,11 +109,7 @@ class ModelSubject:
         ready = model.preprocessing.batch(sources)
         prepared = self.clock()
         values, inference_s = self.session.timed(
-            {model.image_input: ready},
-            self._outputs,
-            timeout_s=self.timeout_s,
-            stop=stop,
-            clock=self.clock,
+            {model.image_input: ready}, self._outputs, self.watch, self.clock
         )
         answered = self.clock()
         rows = values[0].reshape(batch, -1)
@@ -135,9 +125,17 @@ class ModelSubject:
 
 
 def open_subject(
-    model: Model, configuration: Configuration, shots: Shots, *, name: str, clock: Clock = clock
+    model: Model,
+    configuration: Configuration,
+    shots: Shots,
+    *,
+    name: str,
+    watch: Watch,
+    clock: Clock = clock,
 ) -> ModelSubject:
     """Open a private session for a configuration, and make ready what it is fed with.
+
+    ``watch`` ends its runs; it may be shared by all subjects that run in turn.
 
     Raises
     ------
@@ -156,7 +154,4 @@ def open_subject(
     else:
         feeds = batches(model, shots, configuration.batch)
     session = open_session(model.path, configuration.options, model.graph, name=model.id)
-    limit_s = model.hub.timeout_s
-    return ModelSubject(
-        name, model, configuration, session, limit_s, clock, feeds, pictures, outputs
-    )
+    return ModelSubject(name, model, configuration, session, watch, clock, feeds, pictures, outputs)

@@ -27,6 +27,7 @@ from workbench.errors import CancelledError, ConfigError, WorkbenchError, choice
 from workbench.host import return_memory
 from workbench.models.model import Model
 from workbench.models.session import Options
+from workbench.models.watch import Watch
 
 if TYPE_CHECKING:
     from workbench.models.hub import ModelHub
@@ -182,8 +183,11 @@ def measure(
     with ExitStack() as stack, bar(title, progress) as told:
         stack.callback(return_memory)
         stack.enter_context(quiet(hub))
-        lanes = [_opened(stack, *entry, shots, n, len(entries)) for entry, n in
-                 zip(entries, names, strict=True)]  # fmt: skip
+        watch = stack.enter_context(Watch(hub.timeout_s, stop))
+        lanes = [
+            _opened(stack, *entry, shots, name, watch, alone=len(entries) == 1)
+            for entry, name in zip(entries, names, strict=True)
+        ]
         rotation = rotate(
             lanes, min_time_s=min_time_s, max_time_s=max_time_s, seed=seed, stop=stop, told=told
         )
@@ -226,14 +230,18 @@ def _opened(
     configuration: Configuration,
     shots: Shots,
     name: str,
-    number: int,
+    watch: Watch,
+    *,
+    alone: bool,
 ) -> Lane:
     """Open a configuration's session; where that fails, its lane says so."""
     options = configuration.options
-    if options.spinning == "auto" and number > 1:
+    if options.spinning == "auto" and not alone:
         options = replace(options, spinning=False)
     try:
-        subject = open_subject(model, replace(configuration, options=options), shots, name=name)
+        subject = open_subject(
+            model, replace(configuration, options=options), shots, name=name, watch=watch
+        )
     except WorkbenchError as error:
         return Lane(name, None, error)
     stack.callback(subject.close)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.gate import GraphFacts, Port
+    from workbench.models.watch import Watch
     from workbench.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -191,22 +192,6 @@ class Session:
         The keyboard interrupt ends a run as well, when it is in the main thread. The session
         stays usable after each of these.
         """
-        return self.timed(feeds, outputs, timeout_s=timeout_s, stop=stop)[0]
-
-    def timed(
-        self,
-        feeds: Mapping[str, NDArray[Any]],
-        outputs: Sequence[str] | None = None,
-        *,
-        timeout_s: float | None = None,
-        stop: Stop | None = None,
-        clock: Callable[[], float] = clock,
-    ) -> tuple[list[Any], float]:
-        """Do what :meth:`run` does, and return the seconds of the engine's own call as well.
-
-        Nothing else is inside: the watch over the run begins before it and ends after it.
-        ``clock`` reads the time, in seconds.
-        """
         raw = self._raw
         if raw is None:
             raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
@@ -218,18 +203,15 @@ class Session:
         if stop is not None:
             stop.check(f"The run of model {self.name!r}")
             deadline_s = min(deadline_s, stop.deadline_s)
+        started = clock() if self.first_run_s is None else 0.0
         watchdog = stopping.watchdog
         watchdog.begin(guard, deadline_s)
         try:
             if stop is None:
-                started = clock()
                 answer = raw.run(outputs, feeds, guard.options)
-                ended = clock()
             else:
                 with stop.acting(guard.act):
-                    started = clock()
                     answer = raw.run(outputs, feeds, guard.options)
-                    ended = clock()
         except Exception as error:
             if guard.fired == "interrupt":  # an event loop may have taken the signal for itself
                 raise KeyboardInterrupt from error
@@ -240,6 +222,37 @@ class Session:
             raise InferenceTimeoutError(self.name, _limit(timeout_s, stop))
         if stop is None and not guard.fired:  # who cancels a stop may act after the run
             self._spare.append(guard)
+        if self.first_run_s is None:
+            self.first_run_s = clock() - started
+        return answer  # type: ignore[no-any-return]
+
+    def timed(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None,
+        watch: Watch,
+        clock: Callable[[], float] = clock,
+    ) -> tuple[list[Any], float]:
+        """Run the model once under a watch; return the outputs and the engine's seconds.
+
+        ``clock`` reads the time, in seconds: right before the engine is called, and right after.
+        Raises what :meth:`run` raises.
+        """
+        raw = self._raw
+        if raw is None:
+            raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
+        options = watch.begin_run(self.name)
+        try:
+            started = clock()
+            answer = raw.run(outputs, feeds, options)
+            ended = clock()
+        except Exception as error:
+            watch.pass_interrupt_on()
+            raise self._why(error, feeds, watch.fired, watch.timeout_s, watch.stop) from error
+        finally:
+            watch.running = False
+        if watch.fired == "timeout":  # a fused graph ran on to its end: the promise was broken
+            raise InferenceTimeoutError(self.name, watch.timeout_s)
         if self.first_run_s is None:
             self.first_run_s = ended - started
         return answer, ended - started
