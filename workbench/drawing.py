@@ -631,7 +631,7 @@ def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
     axes.yaxis.set_major_formatter(_whole_percent)
     axes.set_xlabel(f"time of a run ({unit}); the few longest are cut off", fontsize=8.5)
     if filled:
-        axes.legend(loc="lower right", fontsize=8 if len(filled) < 5 else 6.5)
+        axes.legend(loc="lower right", fontsize=8 if len(filled) < 5 else 7)
 
 
 def _whole_percent(value: float, _place: object) -> str:
@@ -717,6 +717,8 @@ def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = 
         grid = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
+        if not panels:
+            figure.text(0.5, 0.5, "nothing measured", ha="center", va="center", color=_FAINT)
         for axes, (name, cells) in zip(grid, panels.items(), strict=False):
             _heat(axes, cells, longest)
             axes.set_title(_short(name, 28), fontsize=9)
