@@ -30,6 +30,7 @@ _WHERE = {
     "Results": "workbench.inference.results",
     "Runner": "workbench.inference.runner",
     "Samples": "workbench.timing",
+    "Scenarios": "workbench.bench.scenario",
     "Settings": "workbench.settings",
     "Stages": "workbench.timing",
     "Stop": "workbench.stopping",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.bench.capsule import load_benchmark as load_benchmark
     from workbench.bench.comparison import compare as compare
     from workbench.bench.outcome import Benchmark as Benchmark
+    from workbench.bench.scenario import Scenarios as Scenarios
     from workbench.bench.suite import benchmark as benchmark
     from workbench.bench.verdict import Verdict as Verdict
     from workbench.errors import WorkbenchError as WorkbenchError

@@ -15,8 +15,8 @@ from graphs import endless, means
 
 import workbench as wb
 from workbench import errors
+from workbench.bench import measurement
 from workbench.bench import subject as subject_
-from workbench.bench import suite
 from workbench.bench.record import Record
 from workbench.bench.subject import Configuration
 from workbench.models.hub import ModelHub
@@ -106,7 +106,7 @@ def test_sessions_are_private_and_closed_and_the_hub_is_as_before(hub, opened):
 def test_other_runs_wait_and_garbage_is_collected_again(hub, monkeypatch):
     model = hub.load(SMALL, threads=1)
     order: list[str] = []
-    real = suite.rotate
+    real = measurement.rotate
 
     def other() -> None:
         model.run(model.sample_feeds())
@@ -122,7 +122,7 @@ def test_other_runs_wait_and_garbage_is_collected_again(hub, monkeypatch):
         order.append("measured")
         return rotation
 
-    monkeypatch.setattr(suite, "rotate", watched)
+    monkeypatch.setattr(measurement, "rotate", watched)
     bench(hub)
     thread.join(timeout=10)
     assert order == ["measured", "other run"]
@@ -133,7 +133,7 @@ def test_all_is_let_go_after_an_error(hub, opened, monkeypatch):
     def broken(*_args, **_kwargs):
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(suite, "rotate", broken)
+    monkeypatch.setattr(measurement, "rotate", broken)
     with pytest.raises(RuntimeError, match="a bug of ours"):
         bench(hub)
     assert [session.closed for session in opened] == [True]
@@ -222,7 +222,9 @@ def test_memory_is_measured_in_a_fresh_process_a_configuration(hub):
 
 
 def test_a_stop_while_memory_is_measured_keeps_the_runs(hub, monkeypatch):
-    monkeypatch.setattr(suite, "peak_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        measurement, "peak_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     done = bench(hub, memory=True)
     assert done.stopped
     assert done[0].samples.n >= 30

@@ -248,6 +248,20 @@ def benchmark_with_hostile_names() -> Displayable:
 
 
 @cache
+def scenarios() -> Displayable:
+    models, hub = ["cifar10-small"], _runner().hub
+    return benchmark(models, scenario="offline", hub=hub, min_time_s=0.05, progress=False)
+
+
+@cache
+def scenarios_with_hostile_names() -> Displayable:
+    found = scenarios()
+    first = replace(found[0], model=HOSTILE)
+    broken = replace(found[0], model=HOSTILE, problem=HOSTILE, trial=None, session=None)
+    return replace(found, played=(first, broken), warned=(HOSTILE,), stopped=True)
+
+
+@cache
 def difference() -> Displayable:
     return benchmark_of_two().diff(benchmark_with_hostile_names())
 
@@ -306,6 +320,8 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     benchmark_of_two,
     benchmark_with_hostile_names,
     difference,
+    scenarios,
+    scenarios_with_hostile_names,
     host_fingerprint,
     verdict,
     verdict_with_hostile_names,
