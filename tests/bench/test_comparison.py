@@ -237,3 +237,9 @@ def test_handles_of_two_hubs_are_refused(hub, tmp_path):
     other = ModelHub(model_dir=tmp_path / "other")
     with pytest.raises(errors.ConfigError, match="models of one hub"):
         wb.compare(hub.load("cifar10-small"), other.load("cifar10-small"))
+
+
+def test_what_comes_of_being_opened_first_or_last_is_shared(hub, opened):
+    wb.compare("cifar10-small", "cifar10-int8", hub=hub, threads=1, max_time_s=0.3)
+    names = [session.name for session in opened]
+    assert names == ["cifar10-small", "cifar10-int8", "cifar10-int8", "cifar10-small"]

@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from workbench.bench.course import run
+from workbench.bench.course import OPENING, run
 from workbench.bench.progress import progress as bar
 from workbench.bench.quiet import neighbours, quiet
 from workbench.bench.shot import INSIDE, TIMED, Timed, fixed_batch, gather
@@ -94,12 +94,14 @@ def compare(
         stack.callback(return_memory)
         stack.enter_context(quiet(home))
         watch = stack.enter_context(Watch(home.timeout_s, stop))
-        subjects: list[ModelSubject] = []
-        for model, configuration, name in zip(models, configurations, names, strict=True):
-            for _ in range(2):
-                subject = open_subject(model, configuration, shots, name=name, watch=watch)
-                stack.callback(subject.close)
-                subjects.append(subject)
+        opened: dict[int, ModelSubject] = {}
+        for which in OPENING:
+            side = which // 2
+            opened[which] = open_subject(
+                models[side], configurations[side], shots, name=names[side], watch=watch
+            )
+            stack.callback(opened[which].close)
+        subjects = [opened[which] for which in sorted(opened)]
         # an interrupt from here on ends the measurement and is no error
         with bar(f"{names[0]} / {names[1]}", progress) as told:
             course = run(subjects, max_time_s=max_time_s, seed=seed, stop=stop, told=told)

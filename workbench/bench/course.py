@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _WARM_UP = 0.25
 #: Order of the four subjects: the two sessions of a, then the two of b.
 _A, _A2, _B, _B2 = range(RUNS_A_ROUND)
+#: Order in which they are opened and warmed up: what comes of being first or last is shared.
+OPENING = (_A, _B, _B2, _A2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,7 +87,8 @@ class _Race:
         self.before_s = sing(self.clock)
         step_s = step_of(self.clock)
         typical = []
-        for subject in self.subjects:
+        for which in OPENING:
+            subject = self.subjects[which]
             most_s = _WARM_UP * self.max_time_s / len(self.subjects)
             warm, at = settle(subject, most_s=most_s, stop=self.stop, clock=self.clock)
             typical.append(middle(warm, at))

@@ -202,6 +202,13 @@ class Verdict(Displayable):
                 "The two sessions of a model differed by more than its blocks did: "
                 f"differences below {percent(self.threshold)} may be theirs."
             )
+        for side in (self.a, self.b):
+            if not side.session.stoppable:
+                notes.append(
+                    f"{side.session.provider} runs {side.name} as one piece: a stop takes effect "
+                    "only when a run is over."
+                )
+            notes += [f"{side.name}: {note}" for note in side.session.notes]
         return (*notes, *self.warned)
 
     @property
