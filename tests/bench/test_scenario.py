@@ -65,9 +65,12 @@ def test_server_finds_a_rate_that_meets_its_bound(hub):
 
 
 def test_server_says_when_no_rate_meets_the_bound(hub):
-    done = play(hub, "server", bound_s=1e-6)
+    begun = time.perf_counter()
+    done = play(hub, "server", bound_s=1e-6, max_time_s=3.0)
+    assert time.perf_counter() - begun < 10
     assert done[0].highest_rate == 0
-    assert "no rate keeps p99 within 1.00 µs" in str(done)
+    assert "no rate that was tried keeps p99 within 1.00 µs. The time was up" in str(done)
+    assert 0 < len(done.trials()) < scenario_.TRIALS
     assert not done.trials()["met"].any()
 
 
@@ -93,17 +96,36 @@ def test_a_model_that_fails_says_so_and_the_rest_goes_on(hub, tmp_path):
     assert "given up" in str(done)
 
 
-def test_the_interrupt_keeps_the_models_that_were_finished(hub):
-    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    begun = time.perf_counter()
-    models = [SMALL, "cifar10"]
-    done = play(hub, "single_stream", models, min_time_s=0.6, max_time_s=1.0)
-    timer.join()
-    assert time.perf_counter() - begun < 3
+def test_the_interrupt_keeps_the_models_that_were_finished(hub, monkeypatch):
+    real = scenario_._play_one
+
+    def second_time(model, *args):
+        if model.id == "cifar10":
+            raise KeyboardInterrupt
+        return real(model, *args)
+
+    monkeypatch.setattr(scenario_, "_play_one", second_time)
+    done = play(hub, "single_stream", [SMALL, "cifar10", "cifar10-int8"])
     assert done.stopped
     assert [one.model for one in done] == [SMALL]
     assert "Stopped on request" in str(done)
+
+
+@pytest.mark.parametrize("scenario", ["single_stream", "server", "offline"])
+def test_the_interrupt_comes_back_in_time_and_leaves_all_usable(hub, scenario):
+    pressed: list[float] = []
+
+    def press() -> None:
+        pressed.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.8, press)
+    timer.start()
+    done = play(hub, scenario, "cifar10", min_time_s=10.0, max_time_s=30.0)
+    timer.join()
+    assert time.perf_counter() - pressed[0] < 1.0
+    assert done.stopped
+    assert not [t for t in threading.enumerate() if t.name.startswith("workbench-bench")]
     model = hub.load(SMALL)
     assert model.run(model.sample_feeds())
 

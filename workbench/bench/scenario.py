@@ -48,7 +48,7 @@ from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import CancelledError, InferenceTimeoutError, WorkbenchError
 from workbench.host import host, return_memory
 from workbench.models.session import Options, Session, open_session
-from workbench.timing import needed
+from workbench.timing import clock, needed
 from workbench.units import count, decimal, seconds
 
 if TYPE_CHECKING:
@@ -122,11 +122,16 @@ class Played:
                 f"{count(self.workers, 'worker')}."
             )
         if self.scenario == "server":
+            late = ""
+            if len(self.trials) < TRIALS:
+                tried = f"{len(self.trials)} of {count(TRIALS, 'trial')}"
+                late = f" The time was up after {tried}: max_time_s= gives more."
             if not self.highest_rate:
-                return f"{self.model}: no rate keeps p99 within {seconds(self.bound_s)}."
+                none = f"{self.model}: no rate that was tried keeps p99 within"
+                return f"{none} {seconds(self.bound_s)}.{late}"
             return (
                 f"{self.model}: {decimal(self.highest_rate)} queries a second keep p99 within "
-                f"{seconds(self.bound_s)}."
+                f"{seconds(self.bound_s)}.{late}"
             )
         share = PERCENTILE[self.scenario]
         value = self.trial.samples.percentile_s(share)
@@ -372,8 +377,15 @@ def _play_one(
                 stop.check("The search for the highest rate")
             return done[-1]
 
-        rate, trials = highest_rate(tried, whole.queries_per_s, bound_s)
-        best = next((t for t in reversed(trials) if t.meets(bound_s)), trials[-1])
+        begun = clock()
+
+        def time_for(rate: float) -> bool:
+            lasts_s = max(min_time_s, needed(TAIL) / rate)
+            return clock() - begun + lasts_s <= max_time_s
+
+        rate, trials = highest_rate(tried, whole.queries_per_s, bound_s, time_for=time_for)
+        met = [trial for trial in trials if trial.meets(bound_s)]
+        best = (met or trials or [whole])[-1]
         return Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
                       session=facts, trial=best, trials=tuple(trials), bound_s=bound_s,
                       highest_rate=rate)  # fmt: skip

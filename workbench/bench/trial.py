@@ -193,7 +193,12 @@ def _drain(
 
 
 def highest_rate(
-    trial: Callable[[float], Trial], capacity: float, bound_s: float, *, trials: int = TRIALS
+    trial: Callable[[float], Trial],
+    capacity: float,
+    bound_s: float,
+    *,
+    trials: int = TRIALS,
+    time_for: Callable[[float], bool] = lambda _rate: True,
 ) -> tuple[float, list[Trial]]:
     """Find the highest rate whose trial meets a bound, by bisection below the capacity.
 
@@ -202,6 +207,8 @@ def highest_rate(
     trial : sends queries at a rate (a second) and tells how it went
     capacity : queries a second that the workers can answer at all
     bound_s : of p99 of the latency
+    trials : most of them
+    time_for : says whether there is time to try a rate; the search ends where there is none
 
     Returns
     -------
@@ -211,6 +218,8 @@ def highest_rate(
     found, done = 0.0, []
     for _ in range(trials):
         rate = (low + high) / 2
+        if not time_for(rate):
+            break
         told = trial(rate)
         done.append(told)
         if told.meets(bound_s):
