@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from math import nan
@@ -86,10 +88,10 @@ def test_a_latency_counts_from_when_the_query_was_due():
 
 def test_queries_are_sent_when_they_are_due():
     sent: list[float] = []
-    begun = time.perf_counter()
-    due = np.array([0.05, 0.10, 0.15])
-    arriving(lambda _n: sent.append(time.perf_counter() - begun), due, workers=2, stop=None)
-    assert sent == pytest.approx([0.05, 0.10, 0.15], abs=0.03)
+    due = np.array([0.05, 0.15, 0.35])
+    trial = arriving(lambda _n: sent.append(time.perf_counter()), due, workers=2, stop=None)
+    assert np.diff(sent) == pytest.approx([0.1, 0.2], abs=0.06)
+    assert 0 < trial.latency_s.min() < trial.latency_s.max() < 0.06
 
 
 def test_workers_answer_at_the_same_time():
@@ -123,6 +125,16 @@ def test_a_failure_of_a_worker_ends_the_trial_and_is_raised():
     before = threading.active_count()
     with pytest.raises(InferenceError, match="a node broke"):
         arriving(answer, np.linspace(0, 60.0, 100), workers=2, stop=None)
+    assert threading.active_count() == before
+
+
+def test_the_interrupt_halts_the_answers_under_way():
+    halted, before = threading.Event(), threading.active_count()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    begun = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(lambda _n: halted.wait(30), 4, workers=2, stop=None, halt=halted.set)
+    assert time.perf_counter() - begun < 2
     assert threading.active_count() == before
 
 

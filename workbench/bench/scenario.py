@@ -48,6 +48,7 @@ from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import CancelledError, InferenceTimeoutError, WorkbenchError
 from workbench.host import host, return_memory
 from workbench.models.session import Options, Session, open_session
+from workbench.stopping import Stop
 from workbench.timing import clock, needed
 from workbench.units import count, decimal, seconds
 
@@ -60,7 +61,6 @@ if TYPE_CHECKING:
     from workbench.models.hub import ModelHub
     from workbench.models.model import Model
     from workbench.models.session import SessionFacts
-    from workbench.stopping import Stop
 
 Scenario = Literal["single_stream", "multi_stream", "server", "offline"]
 SCENARIOS: tuple[Scenario, ...] = ("single_stream", "multi_stream", "server", "offline")
@@ -344,10 +344,13 @@ def _play_one(
             stack.callback(session.close)
             sessions.append(session)
         turns = [0] * workers
+        inner = Stop()  # also what the keyboard interrupt ends the workers' runs with
+        if stop is not None:
+            stack.enter_context(stop.acting(inner.cancel))
 
         def answer(number: int) -> None:
             turns[number] = (turns[number] + 1) % len(feeds)
-            sessions[number].run(feeds[turns[number]], timeout_s=limit_s, stop=stop)
+            sessions[number].run(feeds[turns[number]], timeout_s=limit_s, stop=inner)
 
         for number in range(workers):
             for _ in range(_WARM):
@@ -359,9 +362,10 @@ def _play_one(
             )  # fmt: skip
             return Played(model=model.id, scenario=scenario, pictures=pictures, workers=1,
                           session=sessions[0].facts, trial=trial)  # fmt: skip
-        pace = all_at_once(answer, _PACE * workers, workers=workers, stop=stop)
+        many: dict[str, Any] = {"workers": workers, "stop": stop, "halt": inner.cancel}
+        pace = all_at_once(answer, _PACE * workers, **many)
         queries = int(min(_MOST, max(_PACE * workers, pace.queries_per_s * min_time_s)))
-        whole = all_at_once(answer, queries, workers=workers, stop=stop)
+        whole = all_at_once(answer, queries, **many)
         facts = sessions[0].facts
         if scenario == "offline":
             return Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
@@ -372,7 +376,7 @@ def _play_one(
         def tried(rate: float) -> Trial:
             told.told((place[0] + len(done) / TRIALS) / place[1], f"{decimal(rate)} a second")
             due: NDArray[np.float64] = arrivals(rate, min_time_s, rng)
-            done.append(arriving(answer, due, workers=workers, stop=stop))
+            done.append(arriving(answer, due, **many))
             if stop is not None:
                 stop.check("The search for the highest rate")
             return done[-1]

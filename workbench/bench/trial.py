@@ -91,11 +91,17 @@ def one_after_the_other(
 
 
 def all_at_once(
-    answer: Answer, queries: int, *, workers: int, stop: Stop | None, clock: Clock = clock
+    answer: Answer,
+    queries: int,
+    *,
+    workers: int,
+    stop: Stop | None,
+    halt: Callable[[], None] | None = None,
+    clock: Clock = clock,
 ) -> Trial:
     """Let the workers answer so many queries, all of which are due at the beginning."""
     due = np.zeros(queries)
-    return arriving(answer, due, workers=workers, stop=stop, clock=clock)
+    return arriving(answer, due, workers=workers, stop=stop, halt=halt, clock=clock)
 
 
 def arrivals(rate: float, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -113,12 +119,15 @@ def arriving(
     *,
     workers: int,
     stop: Stop | None,
+    halt: Callable[[], None] | None = None,
     clock: Clock = clock,
 ) -> Trial:
     """Send queries when they are due, whether the last are answered or not.
 
     First come, first served. A latency counts from when its query was due, not from when
     somebody had time for it.
+
+    ``halt`` ends the answers under way; it is called when the keyboard interrupt comes.
 
     Raises
     ------
@@ -163,6 +172,10 @@ def arriving(
             there.release()
         else:
             _drain(waiting, latencies, len(due_s), over, stop)
+    except BaseException:
+        if halt is not None:
+            halt()
+        raise
     finally:
         waiting.clear() if stop is not None and stop.over else None
         over.set()
