@@ -36,23 +36,47 @@ def queue(rate: float, service_s: float, queries: int, seed: int) -> Trial:
 def test_the_highest_rate_keeps_the_bound_and_a_higher_one_does_not():
     service_s, bound_s = 0.010, 0.030
     seeds = iter(range(100))
-    found, trials = highest_rate(
+    found, trials, whole = highest_rate(
         lambda rate: queue(rate, service_s, 20_000, next(seeds)), 1 / service_s, bound_s
     )
-    assert len(trials) == 7
+    assert whole
+    assert len({t.rate for t in trials}) == 7
+    assert len(trials) == 7 + sum(not t.meets(bound_s) for t in trials) // 2
     assert queue(0.95 * found, service_s, 200_000, 1).meets(bound_s)
     assert not queue(1.1 * found, service_s, 200_000, 1).meets(bound_s)
 
 
 def test_a_bound_below_the_time_of_one_answer_is_met_by_no_rate():
-    found, trials = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 0.005)
+    found, trials, _ = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 0.005)
     assert found == 0.0
     assert not any(t.meets(0.005) for t in trials)
 
 
 def test_a_bound_that_nothing_exceeds_is_met_up_to_the_capacity():
-    found, _ = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 1e9)
+    found, _, _ = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 1e9)
     assert found > 98
+
+
+def test_one_burst_does_not_end_a_rate():
+    burst = iter([True] + [False] * 100)
+
+    def trial(rate: float) -> Trial:
+        return queue(rate, 10.0 if next(burst) else 0.001, 1000, 0)
+
+    found, trials, whole = highest_rate(trial, 100.0, 1.0)
+    assert whole
+    assert found > 98
+    assert [t.meets(1.0) for t in trials] == [False] + [True] * 7
+
+
+def test_a_search_without_time_says_that_it_is_not_whole():
+    left = iter([True, True, False])
+    found, trials, whole = highest_rate(
+        lambda rate: queue(rate, 0.001, 1000, 0), 100.0, 1.0, time_for=lambda _rate: next(left)
+    )
+    assert not whole
+    assert len(trials) == 2
+    assert found == 75
 
 
 def test_p99_of_too_few_queries_meets_nothing():

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _SHOWN = 24
 #: Notes of single configurations that a display has room for.
 _NOTED = 8
+#: Unstable rows that have a note each; more of them share one.
+_UNSTABLE_ALONE = 3
 Kind = Literal["auto", "spread", "ecdf", "throughput", "heat"]
 _KINDS: tuple[Kind, ...] = ("auto", "spread", "ecdf", "throughput", "heat")
 
@@ -247,11 +249,19 @@ class Benchmark(Displayable, Sequence[Record]):
             some = f"{min(few)}" if min(few) == max(few) else f"{min(few)} to {max(few)}"
             which = "" if len(few) == len(self.records) else f" in {len(few)} of {len(self)} rows"
             notes.append(f"p99 needs {needed(0.99)} runs, had {some}{which}: not given there.")
+        wide = [r.samples.spread for r in self.records if r.samples.spread > UNSTABLE]
+        grouped = len(wide) > _UNSTABLE_ALONE
+        if grouped:
+            notes.append(
+                f"IQR is more than {percent(UNSTABLE)} of the median in {len(wide)} of "
+                f"{len(self)} rows (!), up to {percent(max(wide))}: unstable."
+            )
+        told_above = ("p99", "Given up", *(("IQR",) if grouped else ()))
         single = [
             f"{r.name}: {note}" if len(self) > 1 else note
             for r in self.records
             for note in r.notes()
-            if not note.startswith("p99") and not note.startswith("Given up")
+            if not note.startswith(told_above)
         ]
         notes += single[:_NOTED]
         if len(single) > _NOTED:

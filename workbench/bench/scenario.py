@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -91,6 +91,7 @@ class Played:
     trials : of ``server``, all rates that were tried
     bound_s : of ``server``, on p99 of the latency
     highest_rate : of ``server``, queries a second; 0.0 where no rate met the bound
+    time_was_up : of ``server``, whether the search ended before it was done
     problem : why it was given up, in words; empty where it was not
     """
 
@@ -103,6 +104,7 @@ class Played:
     trials: tuple[Trial, ...] = ()
     bound_s: float = nan
     highest_rate: float = nan
+    time_was_up: bool = False
     problem: str = ""
 
     @property
@@ -123,8 +125,8 @@ class Played:
             )
         if self.scenario == "server":
             late = ""
-            if len(self.trials) < TRIALS:
-                tried = f"{len(self.trials)} of {count(TRIALS, 'trial')}"
+            if self.time_was_up:
+                tried = count(len(self.trials), "trial")
                 late = f" The time was up after {tried}: max_time_s= gives more."
             if not self.highest_rate:
                 none = f"{self.model}: no rate that was tried keeps p99 within"
@@ -230,7 +232,9 @@ class Scenarios(Displayable, Sequence[Played]):
             notes.insert(0, "Stopped on request; what was finished before is kept.")
         facts = [("scenario", f"{self.scenario}: {_MEANS[self.scenario]}")]
         if self.scenario == "server":
-            facts.append(("rates tried", "bisection below what the workers can answer at all"))
+            facts.append(
+                ("rates tried", "bisection; a rate that misses the bound is tried once more")
+            )
         sentences = tuple(one.sentence() for one in self.played)
         blocks = (
             Notes(sentences, urgent=True),
@@ -374,9 +378,11 @@ def _play_one(
         done: list[Trial] = []
 
         def tried(rate: float) -> Trial:
-            told.told((place[0] + len(done) / TRIALS) / place[1], f"{decimal(rate)} a second")
+            told.told(
+                (place[0] + min(1.0, len(done) / TRIALS)) / place[1], f"{decimal(rate)} a second"
+            )
             due: NDArray[np.float64] = arrivals(rate, min_time_s, rng)
-            done.append(arriving(answer, due, **many))
+            done.append(replace(arriving(answer, due, **many), rate=rate))
             if stop is not None:
                 stop.check("The search for the highest rate")
             return done[-1]
@@ -387,9 +393,11 @@ def _play_one(
             lasts_s = max(min_time_s, needed(TAIL) / rate)
             return clock() - begun + lasts_s <= max_time_s
 
-        rate, trials = highest_rate(tried, whole.queries_per_s, bound_s, time_for=time_for)
+        rate, trials, done_all = highest_rate(
+            tried, whole.queries_per_s, bound_s, time_for=time_for
+        )
         met = [trial for trial in trials if trial.meets(bound_s)]
         best = (met or trials or [whole])[-1]
         return Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
                       session=facts, trial=best, trials=tuple(trials), bound_s=bound_s,
-                      highest_rate=rate)  # fmt: skip
+                      highest_rate=rate, time_was_up=not done_all)  # fmt: skip
