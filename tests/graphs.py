@@ -101,3 +101,11 @@ PLAIN = {
     "labels": ["red", "green", "blue"],
     "activation": "softmax",
 }
+
+
+def deadly(path: Path) -> Path:
+    """Divide the least int64 by (x − 1): with x = 0 the processor stops the process (SIGFPE)."""
+    nodes = [h.make_node("Sub", ["x", "one"], ["by"]), h.make_node("Div", ["least", "by"], ["y"])]
+    ports = [_port("x", ["n"], T.INT64)], [_port("y", ["n"], T.INT64)]
+    weights = {"one": np.ones(1, np.int64), "least": np.array([-(2**63)], np.int64)}
+    return save(path, nodes, *ports, weights)

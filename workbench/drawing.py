@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
 from math import ceil, isnan
@@ -135,6 +136,13 @@ def _canvas(width_in: float, height_in: float) -> Drawing:
     return Drawing(figsize=(width_in, height_in), dpi=100, layout="constrained")
 
 
+@contextmanager
+def sheet(width_in: float, height_in: float) -> Iterator[Drawing]:
+    """Give an empty figure to draw on, in this project's style: see :mod:`workbench.charts`."""
+    with mpl.rc_context(_STYLE):
+        yield _canvas(width_in, height_in)
+
+
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
     """Draw durations that add up: a horizontal bar a row, a segment a part.
 
@@ -154,14 +162,14 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") ->
         for place, (row, parts) in enumerate(rows.items()):
             _stack(axes, place, parts, names, longest / scale or 1.0, scale)
             axes.text(totals[row] / scale, place, f" {seconds(totals[row])}", va="center")
-        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
+        axes.set_yticks(range(len(rows)), [short(row) for row in rows])
         axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
         axes.set_xlim(0, 1.12 * longest / scale or 1.0)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
         if names:
             figure.legend(
                 handles=[_patch(number, name) for number, name in enumerate(_named(names, rows))],
@@ -189,7 +197,7 @@ def _stack(
             axes.text(
                 left + length / 2,
                 place,
-                _short(name, 14),
+                short(name, 14),
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -201,9 +209,9 @@ def _stack(
 def _named(names: Sequence[str], rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Name the parts for the legend; with a single row, with their durations."""
     if len(rows) != 1:
-        return [_short(name) for name in names]
+        return [short(name) for name in names]
     (parts,) = rows.values()
-    return [f"{_short(name)}  {seconds(parts[name])}" for name in names]
+    return [f"{short(name)}  {seconds(parts[name])}" for name in names]
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -244,10 +252,10 @@ def picture_strip(
         ):
             _show(axes, image)
             label = f"{number} {name}" if len(pictures) > 1 else name
-            axes.set_title(_short(label, 20), fontsize=9, loc="center")
+            axes.set_title(short(label, 20), fontsize=9, loc="center")
             axes.set_xlabel("\n".join(beneath[number - 1]), fontsize=7.5)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -293,7 +301,7 @@ def bars(
         for place, value in enumerate(shares):
             axes.text(_length(value) + 0.012, place, share(value), va="center")
         most = _LONGEST if picture is None else 24
-        axes.set_yticks(range(len(labels)), [_short(label, most) for label in labels])
+        axes.set_yticks(range(len(labels)), [short(label, most) for label in labels])
         for text, label in zip(axes.get_yticklabels(), labels, strict=True):
             text.set_fontweight("bold" if label == mark else "normal")
         _only_rows(axes, len(labels), 1.15, title)
@@ -336,10 +344,10 @@ def bars_side_by_side(
             leftmost = number % columns == 0 or number == first
             _panel(grid[number], labels if leftmost else [""] * len(labels), values)
             mark = (marks or {}).get(name, "")
-            lines = (_short(name, 20), _short(mark, 24)) if mark else (_short(name, 20),)
+            lines = (short(name, 20), short(mark, 24)) if mark else (short(name, 20),)
             grid[number].set_title("\n".join(lines), fontsize=9)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -353,7 +361,7 @@ def _panel(axes: Axes, labels: Sequence[str], values: Sequence[float]) -> None:
         text = "–" if isnan(value) else share(value)
         weight = "bold" if first[place] else "normal"
         axes.text(_length(value) + 0.02, place, text, va="center", fontsize=8, weight=weight)
-    axes.set_yticks(range(len(labels)), [_short(label, 16) for label in labels], fontsize=8.5)
+    axes.set_yticks(range(len(labels)), [short(label, 16) for label in labels], fontsize=8.5)
     _only_rows(axes, len(labels), 1.5, "")
 
 
@@ -390,13 +398,13 @@ def histograms(
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="x", labelsize=8)
-            axes.set_title(_short(name, 28), fontsize=9)
+            axes.set_title(short(name, 28), fontsize=9)
         if named:
             figure.legend(
-                named.values(), map(_short, named), loc="outside lower left", ncols=len(named)
+                named.values(), map(short, named), loc="outside lower left", ncols=len(named)
             )
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -432,7 +440,7 @@ def runs(values_s: Sequence[float], *, title: str = "") -> Figure:
         axes.set_xlabel("run")
         axes.set_ylabel(f"time ({unit})")
         said = f"median {seconds(middle_s)} of {values.size}" if values.size else "no runs"
-        axes.set_title(f"{_short(title, 60)}: {said}" if title else said)
+        axes.set_title(f"{short(title, 60)}: {said}" if title else said)
     return figure
 
 
@@ -456,7 +464,7 @@ def sizes(
         for place, name in enumerate(names):
             text = size(values[name]) + (", live" if name in marked else "")
             axes.text(values[name] + 0.012 * largest, place, text, va="center")
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_yticks(range(len(names)), [short(name) for name in names])
         _only_rows(axes, len(names), 1.25 * largest, title)
     return figure
 
@@ -469,7 +477,7 @@ def _only_rows(axes: Axes, rows: int, widest: float, title: str) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
     if title:
-        axes.set_title(_short(title, 90))
+        axes.set_title(short(title, 90))
 
 
 def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
@@ -492,7 +500,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         for place, values in enumerate(runs.values()):
             if values.size:
                 _one_spread(axes, place, values / scale, end / scale, scale)
-        axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+        axes.set_yticks(range(len(rows)), [short(name) for name in rows])
         axes.set_ylim(max(1, len(rows)) - 0.5, -0.6)
         axes.set_xlim(0, end / scale or 1.0)
         axes.tick_params(axis="y", length=0)
@@ -500,7 +508,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         axes.grid(axis="x")
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -558,7 +566,7 @@ def verdict(
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         _ratios(left, ratios, itself, interval, threshold, looks)
         left.set_ylabel("ratio of the times")
-        left.set_title(_short(f"{names[1]} / {names[0]}", 46), fontsize=9.5, fontweight="normal")
+        left.set_title(short(f"{names[1]} / {names[0]}", 46), fontsize=9.5, fontweight="normal")
         _ecdf(right, dict(zip(_distinct(names), runs_s, strict=True)))
         right.set_title("Share of runs that took at most …", fontsize=9.5, fontweight="normal")
         figure.legend(
@@ -619,7 +627,7 @@ def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
             continue
         heights = np.arange(1, values.size + 1) / values.size
         line = _line(number)
-        axes.step(values / scale, heights, where="post", label=_short(name), **line)
+        axes.step(values / scale, heights, where="post", label=short(name), **line)
         middle = float(np.median(values)) / scale
         axes.plot([middle], [0.5], "o", ms=4, color=line["color"])
     axes.axhline(0.5, color=_GRID, lw=0.8, zorder=0)
@@ -652,7 +660,7 @@ def ecdf(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         _ecdf(axes, rows)
         axes.set_ylabel("share of runs")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -676,11 +684,11 @@ def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = 
             xs, ys = [p[2] / scale for p in mine], [p[3] for p in mine]
             colour = PALETTE[number % len(PALETTE)]
             axes.plot(xs, ys, markers[number % len(markers)], ms=6, color=colour,
-                      label=_short(group))  # fmt: skip
+                      label=short(group))  # fmt: skip
             for turn, ((_, name, _, _), x, y) in enumerate(zip(mine, xs, ys, strict=True)):
                 rest = name.removeprefix(f"{group}, ")
                 if rest != name and len(known) <= _NAMED_POINTS:
-                    axes.annotate(_short(rest, 26), (x, y), fontsize=7,
+                    axes.annotate(short(rest, 26), (x, y), fontsize=7,
                                   xytext=(5, 3 if turn % 2 else -9),
                                   textcoords="offset points", color=_FAINT)  # fmt: skip
         axes.set_xlim(0, 1.18 * max((p[2] for p in known), default=1.0) / scale)
@@ -691,7 +699,7 @@ def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = 
         if groups:
             axes.legend(loc="best", fontsize=8.5)
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -721,9 +729,9 @@ def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = 
             figure.text(0.5, 0.5, "nothing measured", ha="center", va="center", color=_FAINT)
         for axes, (name, cells) in zip(grid, panels.items(), strict=False):
             _heat(axes, cells, longest)
-            axes.set_title(_short(name, 28), fontsize=9)
+            axes.set_title(short(name, 28), fontsize=9)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -773,7 +781,7 @@ def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -
                 text = share(shares[place, place]) if totals[place, 0] else "n/a"
                 axes.text(n - 0.35, place, text, va="center", fontsize=8, color=_FAINT)
         step = max(1, ceil(n / 40))
-        names = [_short(label, 22) for label in labels]
+        names = [short(label, 22) for label in labels]
         axes.set_xticks(range(0, n, step), names[::step], rotation=45, ha="right")
         axes.set_yticks(range(0, n, step), names[::step])
         axes.tick_params(length=0)
@@ -786,7 +794,7 @@ def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -
         axes.set_xlabel("predicted")
         axes.set_ylabel("true (right: share found)" if n <= _COUNTS_FIT else "true")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -819,7 +827,7 @@ def settling(
     with mpl.rc_context(_STYLE):
         figure = _canvas(_WIDTH_IN + 1.0, 2.9)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
         if parts:
             left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
             _waterfall(left, parts)
@@ -841,7 +849,7 @@ def _waterfall(axes: Axes, parts: Mapping[str, float]) -> None:
         late = start + value > 0.72 * whole  # no room at the right: write before the bar
         x, side = (start / scale, "right") if late and start > 0.25 * whole else (end, "left")
         axes.text(x, place, f" {seconds(value)} ", va="center", ha=side, fontsize=8.5)
-    axes.set_yticks(range(len(parts)), [_short(name, 22) for name in parts])
+    axes.set_yticks(range(len(parts)), [short(name, 22) for name in parts])
     axes.set_ylim(max(1, len(parts)) - 0.4, -0.6)
     axes.set_xlim(0, 1.05 * whole / scale or 1.0)
     axes.tick_params(axis="y", length=0)
@@ -894,7 +902,7 @@ def _rows_of(line: str) -> list[str]:
     return wrap(whole, 26, max_lines=2, placeholder="…")
 
 
-def _short(text: str, most: int = _LONGEST) -> str:
+def short(text: str, most: int = _LONGEST) -> str:
     """Cut a stranger's text to a length that fits, on one line."""
     text = plain(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -160,6 +160,8 @@ class Session:
     first_run_s: float | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
+    #: what it has been warmed up with: inputs with their types and shapes
+    warmed: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
 
     @property
     def closed(self) -> bool:
@@ -272,6 +274,15 @@ class Session:
         mismatch = check_feeds(self.inputs, feeds)
         return mismatch or from_engine(error, model=self.name, doing="run")
 
+    def end_record(self) -> Path | None:
+        """End what ``record_to`` began, and return the engine's file; None where there is none."""
+        with self._lock:
+            raw = self._raw
+            if raw is None or not raw.get_session_options().enable_profiling:
+                return None
+            file = raw.end_profiling()
+        return Path(file) if file else None
+
     def close(self) -> None:
         """Let the engine's session go; harmless when it is gone already."""
         with self._lock:
@@ -335,6 +346,8 @@ def open_session(
     name: str,
     timeout_s: float | None = None,
     optimised: bool = True,
+    record_to: Path | None = None,
+    prepacked: bool = True,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -346,6 +359,9 @@ def open_session(
     name : id of the model, for errors
     timeout_s : limit of the load, where the engine can be stopped (onnxruntime ≥ 1.22)
     optimised : False leaves the graph as it is (for measurements)
+    record_to : folder in which the engine writes down what each node took; see
+        :meth:`Session.end_record`
+    prepacked : False leaves weights as the graph has them, so that the record tells their sizes
 
     Raises
     ------
@@ -371,15 +387,16 @@ def open_session(
         raise from_engine(error, model=name, doing="load") from error
     watch.lap("read")
     notes = list(missing)
+    made = _session_options(ort, threads, spinning, optimised, record_to, prepacked)
     try:
-        raw = _create(ort, source, chosen, threads, spinning, optimised, name, timeout_s)
+        raw = _create(ort, source, chosen, made(), name, timeout_s)
     except WorkbenchError as error:
         first = chosen[0]
         if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
             raise
         notes.append(f"{first} failed to take the model ({error.message})")
         log.info("%s: %s", name, notes[-1])
-        raw = _create(ort, source, (Wanted(CPU),), threads, spinning, optimised, name, timeout_s)
+        raw = _create(ort, source, (Wanted(CPU),), made(), name, timeout_s)
         chosen = (Wanted(CPU),)
     watch.lap("optimise")
     ran = _assignments(raw)
@@ -411,24 +428,43 @@ def open_session(
     return session
 
 
+def _session_options(
+    ort: Any,
+    threads: int,
+    spinning: bool,
+    optimised: bool,
+    record_to: Path | None,
+    prepacked: bool,
+) -> Callable[[], Any]:
+    """Return what makes the engine's options: anew for each attempt, which fills them."""
+
+    def make() -> Any:
+        made = ort.SessionOptions()
+        made.log_severity_level = 3
+        made.intra_op_num_threads = threads
+        made.inter_op_num_threads = 1
+        made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if not optimised:
+            made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if not prepacked:
+            made.add_session_config_entry("session.disable_prepacking", "1")
+        if record_to is not None:
+            made.enable_profiling = True
+            made.profile_file_prefix = str(record_to / "record")
+        return made
+
+    return make
+
+
 def _create(
     ort: Any,
     source: bytes | str,
     chosen: tuple[Wanted, ...],
-    threads: int,
-    spinning: bool,
-    optimised: bool,
+    made: Any,
     name: str,
     timeout_s: float | None,
 ) -> Any:
-    made = ort.SessionOptions()
-    made.log_severity_level = 3
-    made.intra_op_num_threads = threads
-    made.inter_op_num_threads = 1
-    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if not optimised:
-        made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     devices = {o.name: o.devices for o in provider_.offered() if o.devices}
     plugins = [w for w in chosen if w.name in devices]
     for wanted in plugins:
