@@ -23,6 +23,7 @@ nothing of this package catches it sensibly.
     │   ├── UnsupportedOpsetError    model_unsupported_opset
     │   ├── UnsupportedInputsError   model_unsupported_inputs
     │   ├── ModelTooLargeError       model_too_large
+    │   ├── QuantizationError        model_not_quantizable
     │   └── ChecksumError            checksum_mismatch
     ├── DescriptionError (ValueError)
     │   ├── MetadataError            metadata_invalid
@@ -378,6 +379,19 @@ class ModelTooLargeError(ModelFileError):
         super().__init__(
             f"{where}: {what} has {size(seen_bytes)}; the limit is {size(limit_bytes)}.",
             "A size this large is usually a damaged or hostile file.",
+        )
+
+
+class QuantizationError(ModelFileError):
+    """A model of which no quantised variant can be made."""
+
+    code = "model_not_quantizable"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"Model {where!r} cannot be quantised: {reason.rstrip('.')}.",
+            hint or "Export it again with a newer opset (17 or so), or use it as it is.",
         )
 
 

@@ -105,6 +105,11 @@ SAID = [
         "runner.run with a dict of arrays, one for each input.",
     ),
     (
+        errors.QuantizationError("m", "none of its nodes could be"),
+        "Model 'm' cannot be quantised: none of its nodes could be. Export it again with a newer "
+        "opset (17 or so), or use it as it is.",
+    ),
+    (
         errors.ModelTooLargeError("a.onnx", "tensor 'w'", 5_000_000_000_000, 8_000_000_000),
         "a.onnx: tensor 'w' has 5000 GB; the limit is 8.00 GB. A size this large is usually a "
         "damaged or hostile file.",
