@@ -11,8 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.bench.agreement import Agreement, OutputMatch
 from workbench.bench.canary import Canary
+from workbench.bench.cold import ColdStart, Start
 from workbench.bench.comparison import compare
+from workbench.bench.conformance import Conformance, Variant
+from workbench.bench.limits import FitLimits
+from workbench.bench.quantization import QuantizeOptions
 from workbench.bench.suite import benchmark
 from workbench.cards import (
     Bar,
@@ -36,6 +41,8 @@ from workbench.inference.results import Failure, Outside
 from workbench.inference.runner import Runner
 from workbench.models.cache import Unloaded
 from workbench.models.hub import ModelHub
+from workbench.models.profile import Node, Profile
+from workbench.models.session import Ran
 from workbench.models.store import example
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
@@ -231,6 +238,56 @@ def host_facts() -> Displayable:
     return host()
 
 
+def profile() -> Displayable:
+    row = Node(
+        name=HOSTILE, op=HOSTILE, provider="CPUExecutionProvider", inputs=HOSTILE, outputs=HOSTILE,
+        parameter_bytes=1234, first_s=0.003, times_s=(0.002,) * 12, memory_bytes=99,
+    )  # fmt: skip
+    nodes = (row, replace(row, within=HOSTILE), replace(row, provider=HOSTILE, name="b"))
+    times = Samples((0.005,) * 12, HOSTILE)
+    return Profile(
+        model=HOSTILE, nodes=nodes, wall=times, quiet=Samples((0.004,) * 12), engine_s=0.0045,
+        execute_s=0.0042, first_s=0.01, shapes=((HOSTILE, "float32 (1, 3, 8, 8)"),),
+        ran=(Ran(HOSTILE, 9, 10),), provider="CPU", peak_bytes=10_000, settled=False, stopped=True,
+    )  # fmt: skip
+
+
+def cold_start() -> Displayable:
+    start = Start(
+        fed=HOSTILE, number=0, stages={"launch": 0.01, "import": 0.3, "first run": 0.02},
+        runs=Samples((0.003, *(0.002,) * 12)), settled_at=1, provider="CPU", grown_bytes=5_000_000,
+    )  # fmt: skip
+    failed = replace(start, stages={}, runs=Samples(()), error=UnknownModelError(HOSTILE, ["a"]))
+    return ColdStart(model=HOSTILE, starts=(start, failed), wanted=3, stopped=True)
+
+
+def quantize_options() -> Displayable:
+    return QuantizeOptions(keep=(HOSTILE,))
+
+
+@cache
+def conformance() -> Displayable:
+    match = OutputMatch(
+        name=HOSTILE, cosine=0.999, least_cosine=0.9, max_difference=0.1, scale=9.0, not_finite=0
+    )
+    told = Agreement(
+        n=100, agreed=99, outputs=(match,), labelled=100, right=90, reference_right=91, lost=1
+    )
+    fit = Variant(name=HOSTILE, agreement=told, size_bytes=1000, memory_bytes=5000,
+                  latency=verdict(), unmeasured=(HOSTILE,))  # fmt: skip
+    broken = replace(fit, agreement=replace(told, agreed=10), latency=None)
+    failed = replace(broken, error=UnknownModelError(HOSTILE, ["a"]), memory_bytes=None)
+    return Conformance(
+        reference=HOSTILE, variants=(fit, broken, failed), size_bytes=4000, memory_bytes=9000,
+        reference_accuracy=0.91, n=100, skipped={HOSTILE: 1}, limits=FitLimits(), stopped=True,
+    )  # fmt: skip
+
+
+def profile_difference() -> Displayable:
+    other = replace(profile(), nodes=profile().nodes[2:], threads=2)
+    return profile().diff(other)
+
+
 @cache
 def benchmark_of_two() -> Benchmark:
     models = ["cifar10-small", "cifar10-int8"]
@@ -323,6 +380,11 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     scenarios,
     scenarios_with_hostile_names,
     host_fingerprint,
+    profile,
+    profile_difference,
+    cold_start,
+    quantize_options,
+    conformance,
     verdict,
     verdict_with_hostile_names,
 )
