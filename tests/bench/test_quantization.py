@@ -376,3 +376,38 @@ def test_no_room_for_the_tools_is_said(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(errors.WriteError, match="no such file"):
         wb.quantize("cifar10-small", pictures, hub=hub, progress=False)
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_a_model_with_pictures_and_no_classes_can_be_quantised_also_an_old_one(
+    hub: ModelHub, tmp_path: Path, opset: int
+):
+    """A scale a channel takes opset 13: an older graph is brought to it."""
+    path = graphs.mask(tmp_path / "mask.onnx", opset=opset)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (8, 8, 3), dtype=np.uint8) for _ in range(6)]
+    told = {"model_type": "segmentation", "input_shape": [1, 3, 8, 8], "preprocessing": "imagenet"}
+    hub.preload("mask", path=path, metadata=told)
+    options = QuantizeOptions(method="minmax", keep_last=False)
+    variant = wb.quantize("mask", pictures, options=options, hub=hub, progress=False)
+    assert variant.graph.quantized == "QDQ"
+    assert variant.graph.opset() >= 13
+    assert variant.spec.model_type == "segmentation"
+    found = wb.conformance("mask", variant, pictures, hub=hub, latency_s=0.3, memory=False,
+                           progress=False)  # fmt: skip
+    assert found.outcomes() == {"mask-qdq": "fit"}
+    assert found["mask-qdq"].latency is not None
+    shapes = hub.load("mask").profile(pictures[0], runs=2, batch=2).shapes
+    assert shapes == (("images", "float32 (2, 3, 8, 8)"),)
+
+
+def test_what_the_tools_make_is_examined(
+    hub: ModelHub, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    def torn(target: Path, model: Any) -> None:
+        target.write_bytes(target.read_bytes()[:3000])
+
+    monkeypatch.setattr(quantization, "_tidy", torn)
+    with pytest.raises(errors.QuantizationError, match="what the tools made is not sound"):
+        wb.quantize("cifar10-small", pictures, options=QUICK, hub=hub, progress=False)
+    assert files(tmp_path) == []

@@ -67,9 +67,9 @@ class Calibration:
                 raise mismatch
             return dict(feeds)
         rows = [_prepared(model, source) for source in part]
-        if model.batch_axis:  # the last batch is filled up with its own pictures
+        if model.picture_batch:  # the last batch is filled up with its own pictures
             rows = [rows[i % len(rows)] for i in range(self._batch)]
-        return {model.image_input: np.concatenate(rows)}
+        return {model.picture_port.name: np.concatenate(rows)}
 
 
 def _prepared(model: Model, source: Any) -> NDArray[Any]:
@@ -95,8 +95,7 @@ def calibrate(
     items = _items(data, most)
     feeds = isinstance(items[0], Mapping)
     if not feeds:
-        model.spec.pipeline()  # refuses a model that takes no picture
-        batch = model.batch_axis or batch
+        batch = model.picture_batch or batch  # refuses a model that takes no picture
     elif not all(isinstance(item, Mapping) for item in items):
         raise UnsupportedInputsError(
             model.id, "a calibration", "pictures and feeds together", "one kind of them"

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 #: What the calibration may do with the values that it saw.
 METHODS = ("percentile", "minmax", "entropy")
+#: First opset with a scale a channel.
+_CHANNELS = 13
 #: What carries weights of its own: the last of these may stay in float.
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
@@ -205,6 +207,8 @@ def _quantise(model: Model, target: Path, data: Calibration, options: QuantizeOp
             # inference of symbolic shapes would need sympy, and helps transformers most
             quant_pre_process(model.path, prepared, skip_symbolic_shape=True)
             graph = onnx.load(prepared)
+            if options.per_channel:
+                graph = _raised(graph)
             exclude = _named(graph, options, model.id)
             onnx.save(graph, prepared)
             quantize_static(
@@ -225,7 +229,8 @@ def _quantise(model: Model, target: Path, data: Calibration, options: QuantizeOp
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise QuantizationError(model.id, reason) from error
+        hint = "Export it again with opset 17 or so, or try other QuantizeOptions()."
+        raise QuantizationError(model.id, reason, hint) from error
 
 
 @contextlib.contextmanager
@@ -235,13 +240,26 @@ def _hushed() -> Iterator[None]:
     level = root.level
     root.addHandler(quiet)  # else their first warning sets up logging for the whole process
     root.setLevel(logging.ERROR)
+    engine().set_default_logger_severity(3)  # of the tools' own sessions: errors only
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        engine().set_default_logger_severity(2)  # the engine's default: warnings
         root.setLevel(level)
         root.removeHandler(quiet)
+
+
+def _raised(graph: Any) -> Any:
+    """Bring a graph to the first opset in which a scale a channel can be written down.
+
+    (onnx.ai/onnx/operators: DequantizeLinear has its ``axis`` from 13 on.)
+    """
+    from onnx import version_converter
+
+    opset = next(e.version for e in graph.opset_import if e.domain in ("", "ai.onnx"))
+    return graph if opset >= _CHANNELS else version_converter.convert_version(graph, _CHANNELS)
 
 
 def _named(graph: Any, options: QuantizeOptions, model: str) -> list[str]:
@@ -299,7 +317,13 @@ def _verified(model: Model, target: Path, data: Calibration) -> GraphFacts:
     ------
     QuantizationError : it is not, or it does not
     """
-    facts = examine(target)
+    try:
+        facts = examine(target)
+    except WorkbenchError as error:
+        raise QuantizationError(
+            model.id, f"what the tools made is not sound ({error.message.rstrip('.')})",
+            "Try QuantizeOptions(per_channel=False), or export the model with opset 17.",
+        ) from error  # fmt: skip
     if facts.quantized != "QDQ":
         raise QuantizationError(
             model.id, "none of its nodes was",

@@ -170,7 +170,7 @@ def _pictures(model: Model, images: Any, labels: Any) -> list[tuple[Any, int | N
     if not found:
         raise ConfigError("images", [], "at least one picture")
     if not isinstance(found[0][0], Mapping):
-        model.spec.pipeline()  # refuses a model that takes no picture
+        model.picture_port  # noqa: B018  (refuses a model that takes no picture)
     return found
 
 
@@ -254,10 +254,10 @@ def answer_of(model: Model, source: Any, stop: Stop | None) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return model.run(source, stop=stop)
     batch: NDArray[Any] = model.preprocessing(source)
-    fixed = model.batch_axis or 1
+    name, fixed = model.picture_port.name, model.picture_batch or 1
     if fixed == 1:
-        return model.run({model.image_input: batch}, stop=stop)
-    outputs = model.run({model.image_input: np.repeat(batch, fixed, axis=0)}, stop=stop)
+        return model.run({name: batch}, stop=stop)
+    outputs = model.run({name: np.repeat(batch, fixed, axis=0)}, stop=stop)
     return {
         name: value[:1] if np.ndim(value) and len(value) == fixed else value
         for name, value in outputs.items()
@@ -296,7 +296,8 @@ def _variant(
     grown = _grown(one.model, one.unmeasured, stop) if memory else None
     verdict = None
     if latency_s > 0:
-        fed = None if isinstance(sources[0], Mapping) else _readable(reference, sources)
+        made_up = isinstance(sources[0], Mapping) or scores_of(reference) is None
+        fed = None if made_up else _readable(reference, sources)
         try:
             verdict = compare(
                 reference, one.model, images=fed, hub=reference.hub, max_time_s=latency_s,

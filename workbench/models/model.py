@@ -119,6 +119,23 @@ class Model(Displayable):
         self.spec.check_classification(self.graph)
         return self.spec.input_name or self.inputs[0].name
 
+    @property
+    def picture_port(self) -> Port:
+        """The input that takes a picture, whatever the outputs mean.
+
+        Raises
+        ------
+        UnsupportedInputsError : the model takes no picture
+        """
+        self.preprocessing  # noqa: B018  (refuses a model that takes none)
+        return next(port for port in self.inputs if port.name == self.spec.input_name)
+
+    @property
+    def picture_batch(self) -> int | None:
+        """The batch that the graph fixes for its pictures, or None where it is dynamic."""
+        dims = self.picture_port.shape
+        return dims[0] if dims and isinstance(dims[0], int) else None
+
     @cached_property
     def scores_output(self) -> str:
         """Name of the output that holds the (N, C) scores; raises UnsupportedInputsError."""

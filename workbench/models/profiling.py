@@ -67,8 +67,8 @@ def feeds_of(model: Model, image: Any, batch: int = 1) -> dict[str, NDArray[Any]
         if check_feeds(model.inputs, feeds) is None:
             return feeds
     one = model.preprocessing(image)
-    times = model.batch_axis or batch
-    return {model.image_input: np.repeat(one, times, axis=0) if times > 1 else one}
+    times = model.picture_batch or batch
+    return {model.picture_port.name: np.repeat(one, times, axis=0) if times > 1 else one}
 
 
 def profile(
