@@ -111,7 +111,7 @@ def test_a_model_is_fit_to_stand_in_for_itself(hub: ModelHub, pictures: list[np.
     assert (variant.agreement.agreed, variant.agreement.n) == (60, 60)
     (output,) = variant.agreement.outputs
     assert (output.max_difference, output.cosine) == (0.0, pytest.approx(1.0))
-    assert found.outcomes() == {"cifar10-small": "fit"}
+    assert found.outcomes() == {"cifar10-small (2)": "fit"}
 
 
 def test_weights_that_are_nan_are_broken_however_the_limits_are(
@@ -268,7 +268,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_said(
 
 def test_no_picture_that_can_be_read_is_no_verdict(hub: ModelHub):
     found = wb.conformance("cifar10-small", "cifar10-small", [b"junk"], hub=hub, **QUIET)
-    assert found.outcomes() == {"cifar10-small": "cannot_tell"}
+    assert found.outcomes() == {"cifar10-small (2)": "cannot_tell"}
     assert "no picture was answered" in found.sentences()[0]
 
 
@@ -342,6 +342,13 @@ def test_the_keyboard_interrupt_keeps_what_was_counted(
     found = wb.conformance("cifar10-small", "cifar10-small", pictures[:5], hub=hub, **QUIET)
     assert found.stopped
     assert found.variants[0].agreement.n == 2
+
+
+def test_the_same_model_twice_is_told_apart(hub: ModelHub, pictures: list[np.ndarray]):
+    quiet = hub.load("cifar10-small", threads=1)
+    found = wb.conformance("cifar10", ["cifar10-small", quiet], pictures[:2], hub=hub, **QUIET)
+    assert list(found.outcomes()) == ["cifar10-small", "cifar10-small (2)"]
+    assert found["cifar10-small (2)"].agreement.n == 2
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_is_kept(

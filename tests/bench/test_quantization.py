@@ -75,6 +75,19 @@ def test_a_variant_is_put_on_the_shelf_with_its_description_and_labels(
     assert capsys.readouterr().out == "", "the tools print, and are not heard"
 
 
+def test_nothing_is_remembered_of_the_files_that_the_tools_needed(
+    hub: ModelHub, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    from workbench import settings
+
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(settings, "cache_folder", lambda: cache)
+    wb.quantize("cifar10-small", pictures[:4], options=QUICK, hub=hub, progress=False)
+    told = [p.read_text() for p in cache.rglob("*.json")]
+    assert any("cifar10-small-qdq.onnx" in text for text in told), "the file on the shelf is"
+    assert not any("workbench-quantize-" in text for text in told)
+
+
 def test_the_set_up_of_the_log_is_as_it_was(hub: ModelHub, pictures: list[np.ndarray]):
     root = logging.getLogger()
     before = (root.level, list(root.handlers))

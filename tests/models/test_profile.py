@@ -275,7 +275,7 @@ def test_a_stop_in_the_middle_keeps_what_was_recorded(
 
     def counted(self: Session, *args: object, **how: object) -> object:
         taken.append(1)
-        if len(taken) == 12:  # six without the record, then the sixth with it
+        if len(taken) == 13:  # six without the record, one for the weights, the sixth with it
             stop.cancel()
         return real(self, *args, **how)  # type: ignore[arg-type]
 
@@ -292,6 +292,17 @@ def test_the_time_limit_holds_for_a_slow_model(hub: ModelHub, tmp_path: Path):
     model = hub.load(graphs.endless(tmp_path / "slow.onnx", rounds=20_000), threads=1)
     found = model.profile(runs=10_000, max_time_s=0.02)
     assert 2 <= found.wall.n <= 20
+
+
+def test_a_loop_that_writes_much_is_recorded_for_fewer_runs(
+    hub: ModelHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = hub.load(graphs.endless(tmp_path / "loop.onnx", rounds=100), threads=1)
+    assert model.profile(runs=8).to_frame()["calls"].max() == 100
+    monkeypatch.setattr(profiling, "MOST_EVENTS", 1000)  # a run writes some 200
+    found = model.profile(runs=50)
+    assert 1 <= found.wall.n <= 5
+    assert found.quiet.n == 50
 
 
 def test_a_profile_without_nodes_can_be_shown():

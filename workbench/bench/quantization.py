@@ -318,7 +318,7 @@ def _verified(model: Model, target: Path, data: Calibration) -> GraphFacts:
     QuantizationError : it is not, or it does not
     """
     try:
-        facts = examine(target)
+        facts = examine(target, remember=False)
     except WorkbenchError as error:
         raise QuantizationError(
             model.id, f"what the tools made is not sound ({error.message.rstrip('.')})",

@@ -111,7 +111,7 @@ def conformance(
         raise ConfigError("candidates", given, "at least one model")
     home = hub_of((reference, *given), hub)
     right = home.handle(reference)
-    asked = [_asked(home, right, candidate) for candidate in given]
+    asked = _apart([_asked(home, right, candidate) for candidate in given], right.id)
     pictures = _pictures(right, images, labels)
     run = _Run(right, asked, len(pictures), stop)
     stopped = not run.answer(pictures, progress)
@@ -151,6 +151,18 @@ def _asked(hub: ModelHub, reference: Model, candidate: str | Path | Model) -> _A
         name = candidate.id if isinstance(candidate, Model) else Path(candidate).stem
         return _Asked(name, None, None, error)
     return _Asked(model.id, model, Tally(reference, model))
+
+
+def _apart(asked: list[_Asked], reference: str) -> list[_Asked]:
+    """Give each a name of its own: one model may be asked twice, or be the reference itself."""
+    taken = {reference}
+    for one in asked:
+        name, turn = one.name, 1
+        while one.name in taken:
+            turn += 1
+            one.name = f"{name} ({turn})"
+        taken.add(one.name)
+    return asked
 
 
 def _pictures(model: Model, images: Any, labels: Any) -> list[tuple[Any, int | None]]:

@@ -275,7 +275,8 @@ class Model(Displayable):
         ----------
         image : a picture, a mapping of input name → array, an array that fits the only input, or
             None for made-up numbers (:meth:`sample_feeds`)
-        runs : runs with the record on, after the first; as many are taken without it
+        runs : runs with the record on, after the first; as many are taken without it. Fewer where
+            a graph with loops would write down more than 200,000 events
         batch : how often the picture is repeated in the batch
         max_time_s : limit of both together in seconds; at least three of each are taken
         stop : ends it, and keeps what was recorded

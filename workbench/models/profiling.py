@@ -44,6 +44,9 @@ Key = tuple[str, str, str]
 Feeds = Mapping[str, "NDArray[Any]"]
 #: Runs that are taken even when time is up: fewer than this have no median worth the name.
 FEWEST = 3
+#: Events that are recorded at most, where that takes no more than one run after the first: a loop
+#: writes some for each round, about 1 kB each, and the engine itself ends at a million.
+MOST_EVENTS = 200_000
 
 
 def feeds_of(model: Model, image: Any, batch: int = 1) -> dict[str, NDArray[Any]]:
@@ -91,8 +94,9 @@ def profile(
     with hub.exclusive(timeout_s=hub.timeout_s), _folder() as folder:
         taker = _Taker(model, options, feeds, stop, folder)
         quiet = taker.quiet(runs, max_time_s / 2)
+        sizes, events = taker.parameters()
+        runs = min(runs, max(1, MOST_EVENTS // max(1, events) - 1))
         wall, session, record = taker.recorded(runs, max_time_s / 2)
-        sizes = taker.parameters()
     return _profile(model, feeds, quiet, wall, live or session.facts, record, sizes, stop)
 
 
@@ -167,18 +171,18 @@ class _Taker:
             record = () if file is None else read_record(file, self.model.id)
         return times, session, record
 
-    def parameters(self) -> dict[tuple[str, str], int]:
-        """Return the bytes of each node's weights, before they are packed."""
+    def parameters(self) -> tuple[dict[tuple[str, str], int], int]:
+        """Return the bytes of each node's weights before they are packed, and the events a run."""
         if self.stop is not None and self.stop.over:
-            return {}
+            return {}, 0
         with self._session("unpacked", record_to=True, prepacked=False) as session:
             if not self._runs(session, 1, 1.0):
-                return {}
+                return {}, 0
             file = session.end_record()
             record = () if file is None else read_record(file, self.model.id)
         events = record[0].events if record else ()
         told = {e.key: e.parameter_bytes for e in events}
-        return {key: value for key, value in told.items() if value is not None}
+        return {key: value for key, value in told.items() if value is not None}, len(events)
 
 
 def _profile(

@@ -160,6 +160,8 @@ class Session:
     first_run_s: float | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
+    #: whether the engine writes down what each node takes
+    recording: bool = False
     #: what it has been warmed up with: inputs with their types and shapes
     warmed: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
 
@@ -277,8 +279,9 @@ class Session:
     def end_record(self) -> Path | None:
         """End what ``record_to`` began, and return the engine's file; None where there is none."""
         with self._lock:
-            raw = self._raw
-            if raw is None or not raw.get_session_options().enable_profiling:
+            raw, recording = self._raw, self.recording
+            self.recording = False
+            if raw is None or not recording:
                 return None
             file = raw.end_profiling()
         return Path(file) if file else None
@@ -421,6 +424,7 @@ def open_session(
         facts.inputs,
         facts.size_bytes,
         raw,
+        recording=record_to is not None,
     )
     if spinning:
         with _spinning_lock:
