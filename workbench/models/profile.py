@@ -298,7 +298,9 @@ class Profile(Displayable):
             ("threads", f"{self.threads}, spinning {self.spinning}"),
         ]  # fmt: skip
         if self.peak_bytes is not None:
-            rows.append(("memory", f"{size(self.peak_bytes)} at most in the engine's allocator"))
+            own = "" if self.provider in ("CPU", "") else f"; {self.provider}'s own is not in it"
+            told = f"{size(self.peak_bytes)} at most in the engine's allocator{own}"
+            rows.append(("memory", told))
         ops = self.groups(lambda node: node.op)
         blocks: list[Block] = [
             Facts(tuple(rows)),
