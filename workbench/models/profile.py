@@ -299,8 +299,8 @@ class Profile(Displayable):
         ]  # fmt: skip
         if self.peak_bytes is not None:
             own = "" if self.provider in ("CPU", "") else f"; {self.provider}'s own is not in it"
-            told = f"{size(self.peak_bytes)} at most in the engine's allocator{own}"
-            rows.append(("memory", told))
+            peak = size(self.peak_bytes)
+            rows.append(("memory", f"{peak} at most in the engine's allocator{own}"))
         ops = self.groups(lambda node: node.op)
         blocks: list[Block] = [
             Facts(tuple(rows)),
