@@ -351,6 +351,26 @@ def test_the_same_model_twice_is_told_apart(hub: ModelHub, pictures: list[np.nda
     assert found["cifar10-small (2)"].agreement.n == 2
 
 
+def test_an_interrupt_of_the_comparison_ends_the_rest_as_well(
+    hub: ModelHub, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def interrupted(reference: Any, candidate: Any, **_: Any) -> Any:
+        asked.append(candidate.id)
+        verdict = a_verdict("cannot_tell", 0.01)
+        verdict.stopped = True
+        return verdict
+
+    monkeypatch.setattr(variants, "compare", interrupted)
+    found = wb.conformance("cifar10", ["cifar10-int8", "cifar10-small"], pictures[:4], hub=hub,
+                           memory=False, progress=False)  # fmt: skip
+    assert asked == ["cifar10-int8"]
+    assert found.stopped
+    assert [v.agreement.n for v in found.variants] == [4, 4]
+    assert found["cifar10-small"].latency is None
+
+
 def test_what_cannot_be_measured_is_said_and_the_rest_is_kept(
     hub: ModelHub, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ):

@@ -124,7 +124,9 @@ def conformance(
         for one in asked:
             verdicts.append(_variant(one, right, sources, latency_s, memory, stopped, progress,
                                      stop))  # fmt: skip
+            verdict = verdicts[-1].latency  # an interrupt is kept by the comparison: it is over
             stopped = stopped or (stop is not None and stop.over)
+            stopped = stopped or (verdict is not None and verdict.stopped)
     except (CancelledError, KeyboardInterrupt):
         stopped = True
         verdicts += [_bare(one) for one in asked[len(verdicts) :]]
