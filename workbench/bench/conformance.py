@@ -61,8 +61,8 @@ class Variant:
         low, high = told.interval
         if told.not_finite or (told.share < limits.broken and high < limits.fit):
             return "broken"
-        if told.share < limits.fit:
-            return "not_fit" if high < limits.fit or low >= limits.broken else "cannot_tell"
+        if told.share < limits.fit:  # surely so, or more pictures are needed
+            return "not_fit" if high < limits.fit else "cannot_tell"
         if self.lost_accuracy(limits):
             return "not_fit"
         return "fit" if low >= limits.sure else "cannot_tell"
@@ -280,7 +280,8 @@ class Conformance(Displayable):
         rule = (
             f"Fit: agrees on at least {share(limits.fit)}, surely on {share(limits.sure)} (95 % "
             f"interval), and keeps {share(limits.accuracy)} of the accuracy where labels are "
-            f"known. Broken: agrees on less than {share(limits.broken)}, or is not finite."
+            f"known. Not fit: surely agrees on less than {share(limits.fit)}. Broken: agrees on "
+            f"less than {share(limits.broken)}, or is not finite."
         )
         notes = [rule]
         if self.stopped:
