@@ -377,7 +377,7 @@ def test_what_cannot_be_measured_is_said_and_the_rest_is_kept(
     def refuse(*_: Any, **__: Any) -> None:
         raise errors.WriteError("/tmp", "no space left on device")
 
-    monkeypatch.setattr(variants, "rehearse", refuse)
+    monkeypatch.setattr(variants, "peak_bytes", refuse)
     monkeypatch.setattr(variants, "compare", refuse)
     found = wb.conformance("cifar10-small", "cifar10-int8", pictures[:5], hub=hub, latency_s=1,
                            progress=False)  # fmt: skip
@@ -387,6 +387,11 @@ def test_what_cannot_be_measured_is_said_and_the_rest_is_kept(
     text = " ".join(str(found).split())
     assert "cifar10-int8: its memory was not measured: '/tmp' cannot be written" in text
     assert "cifar10-int8: its speed was not measured" in text
+    monkeypatch.setattr(variants, "peak_bytes", lambda *_: None)
+    again = wb.conformance("cifar10-small", "cifar10-int8", pictures[:2], hub=hub, latency_s=0,
+                           progress=False)  # fmt: skip
+    assert again["cifar10-int8"].memory_bytes is None
+    assert "its memory was not measured: the system does not tell" in str(again)
 
 
 # ── the verdict ───────────────────────────────────────────────────────────────────────────────

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.bench.agreement import Agreement, Tally, scores_of
-from workbench.bench.comparison import compare, hub_of
+from workbench.bench.comparison import compare, configuration_of, hub_of
 from workbench.bench.conformance import Conformance, Variant
-from workbench.bench.launch import rehearse
 from workbench.bench.limits import FitLimits
+from workbench.bench.peak import peak_bytes
 from workbench.bench.progress import progress as bar
 from workbench.errors import (
     CancelledError,
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 AT_ONCE = 64
 #: Pictures that the clock is run on.
 _TIMED_ON = 8
-#: Limit of the fresh process in which memory is measured, in seconds.
-_MEMORY_S = 60.0
 
 
 @dataclass(slots=True)
@@ -337,14 +335,12 @@ def _readable(model: Model, sources: list[Any]) -> list[Any] | None:
 def _grown(model: Model, unmeasured: list[str], stop: Stop | None) -> int | None:
     """Return what a fresh process grows by with a model; None where that cannot be told."""
     try:
-        shapes = model.sample_shapes(1)
-        found, error = rehearse(model, shapes, runs=1, timeout_s=_MEMORY_S, stop=stop)
+        grown = peak_bytes(model, configuration_of(model, None, "inference"), stop)
+        reason = "the system does not tell, or the process failed"
     except CancelledError:
         raise
-    except WorkbenchError as refused:
-        found, error = {}, refused
-    if error is not None:
-        unmeasured.append(f"its memory was not measured: {error.message}")
-        return None
-    peak, imported = found.get("peak_bytes"), found.get("imported_bytes")
-    return None if peak is None or imported is None else max(0, peak - imported)
+    except (WorkbenchError, OSError) as error:
+        grown, reason = None, error.message if isinstance(error, WorkbenchError) else str(error)
+    if grown is None:
+        unmeasured.append(f"its memory was not measured: {reason}")
+    return grown
