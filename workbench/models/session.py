@@ -583,10 +583,10 @@ def precision(lead: str, chosen: tuple[Wanted, ...], facts: GraphFacts) -> str:
     floats = [k for k in ("float16", "bfloat16", "float64", "float32") if kinds.get(k)]
     stored = max(floats, key=lambda k: kinds[k]) if floats else "float32"
     fed = {port.dtype for port in facts.inputs}
-    if stored == "float16" and fed == {"float32"} and dict(facts.operators).get("Cast"):
-        return "float32 (weights stored in float16)"
-    if lead != "OpenVINOExecutionProvider" or stored != "float32":
-        return stored
+    cast = stored == "float16" and fed == {"float32"} and bool(dict(facts.operators).get("Cast"))
+    plain = "float32 (weights stored in float16)" if cast else stored
+    if lead != "OpenVINOExecutionProvider" or not plain.startswith("float32"):
+        return plain
     options = " ".join(v for w in chosen for _, v in w.options)
     has = {"amx_bf16", "avx512_bf16"} & set(host().flags)
-    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else "float32"
+    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else plain
