@@ -2,7 +2,8 @@
 
 Readable in a plain terminal and in a pipe; colours only on a terminal and without ``NO_COLOR``.
 Exit codes: 0 all went well, 1 something could not be done (each thing in one sentence on
-stderr), 2 the command line cannot be understood, 130 interrupted.
+stderr), 2 the command line cannot be understood, 3 slower than allowed (``bench``), 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -18,25 +19,33 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
 from workbench import __version__
 from workbench.cards import Card, Facts, Notes, Table, as_text
-from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line, pip
+from workbench.errors import (
+    DISTRIBUTION,
+    ConfigError,
+    MissingFileError,
+    WorkbenchError,
+    install_line,
+    pip,
+)
 from workbench.settings import Settings, cache_folder, nearest_ancestor
 from workbench.spreadsheet import safe_cell
 from workbench.units import seconds, share, size
 
 if TYPE_CHECKING:
+    from workbench.bench.outcome import Benchmark
     from workbench.inference.results import Failure, Result
     from workbench.inference.runner import Runner
     from workbench.models.model import Model
 
 app = typer.Typer(
     name="workbench",
-    help="A laboratory for ONNX models: classify pictures, look at models, open JupyterLab.",
+    help="A laboratory for ONNX models: classify pictures, measure models, open JupyterLab.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -351,6 +360,97 @@ def update(
     typer.echo(json.dumps(told.rows(), indent=2)) if as_json else _show(told._card())
     if any(n.outcome == "failed" for n in told.news):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Ids, or paths to .onnx files.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Say whether the second is faster than the first.")
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option(help="single_stream, multi_stream, server or offline.")
+    ] = None,
+    images: Annotated[list[Path] | None, typer.Option(help="Pictures to run on.")] = None,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Time all from the bytes of a picture.")
+    ] = False,
+    batch: Annotated[list[int] | None, typer.Option(help="Pictures in a run.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads of one operator.")] = None,
+    min_time: Annotated[float, typer.Option(help="Seconds of runs, each configuration.")] = 1.0,
+    max_time: Annotated[float, typer.Option(help="Seconds in all.")] = 60.0,
+    save: Annotated[Path | None, typer.Option(help="Keep everything in this file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A kept file: say what changed since.")
+    ] = None,
+    fail_if_slower: Annotated[
+        str | None, typer.Option(help="With --against: exit with 3 beyond this, such as 5%.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Measure models, compare two of them, or see whether something got slower."""
+    from workbench.bench.comparison import compare as compared
+    from workbench.bench.regression import judge, share_of
+    from workbench.bench.suite import benchmark
+
+    limit = None if fail_if_slower is None else share_of(fail_if_slower)
+    if limit is not None and against is None:
+        raise typer.BadParameter("--fail-if-slower needs --against FILE")
+    if (compare or scenario) and (save or against):
+        raise typer.BadParameter("--save and --against keep plain benchmarks only")
+    timed: Literal["inference", "end_to_end"] = "end_to_end" if end_to_end else "inference"
+    shown = sys.stderr.isatty()
+    if compare:
+        if models is None or len(models) != 2 or len(batch or ()) > 1 or len(threads or ()) > 1:
+            raise typer.BadParameter("--compare takes two models, and one way to run them")
+        one: dict[str, Any] = {"batch_size": next(iter(batch or ()), None)}
+        one["threads"] = next(iter(threads or ()), None)
+        first, second = models
+        verdict = compared(
+            first, second, images=images, timed=timed, max_time_s=max_time, progress=shown, **one
+        )
+        _tell(verdict, as_json)
+        raise typer.Exit(130 if verdict.stopped else 0)
+    before = None if against is None else _kept(against)
+    if not models and before is None:
+        raise typer.BadParameter("name at least one model")
+    if not models and before is not None:
+        done: Any = before.rerun(images=images, progress=shown)
+    else:
+        asked: dict[str, Any] = {"images": images, "timed": timed, "scenario": scenario}
+        asked |= {"batch_sizes": batch or None, "threads": threads or None, "progress": shown}
+        done = benchmark(models or [], min_time_s=min_time, max_time_s=max_time, **asked)
+    _tell(done, as_json)
+    failed = [*done.to_frame()["error"]] if len(done) else []
+    if save is not None:
+        typer.echo(f"Kept in {done.save(save)}", err=True)
+    code = 130 if done.stopped else int(any(failed))
+    if before is not None:
+        difference = before.diff(done)
+        if not difference.changes:
+            raise ConfigError("--against", str(against), "a file with one of these configurations")
+        if not as_json:
+            _show(difference._card())
+        for judgement in judge(difference, limit) if limit is not None else ():
+            _complain(judgement.sentence)
+            code = code or (3 if judgement.ruling == "slower" else 0)
+    raise typer.Exit(code)
+
+
+def _kept(path: Path) -> Benchmark:
+    from workbench.bench.capsule import load_benchmark
+
+    return load_benchmark(path)
+
+
+def _tell(measured: Any, as_json: bool) -> None:
+    """Show a measurement: its card, or its frame as JSON (nan as null)."""
+    if not as_json:
+        _show(measured._card())
+        return
+    typer.echo(measured.to_frame().to_json(orient="records", indent=2))
 
 
 @app.command()

@@ -23,6 +23,7 @@ nothing of this package catches it sensibly.
     │   ├── UnsupportedOpsetError    model_unsupported_opset
     │   ├── UnsupportedInputsError   model_unsupported_inputs
     │   ├── ModelTooLargeError       model_too_large
+    │   ├── QuantizationError        model_not_quantizable
     │   └── ChecksumError            checksum_mismatch
     ├── DescriptionError (ValueError)
     │   ├── MetadataError            metadata_invalid
@@ -33,6 +34,7 @@ nothing of this package catches it sensibly.
     ├── UnknownModelError (LookupError)         unknown_model
     ├── MissingFileError (FileNotFoundError)    not_found
     ├── WriteError (OSError)                    not_writable
+    ├── CapsuleError (ValueError)               capsule_invalid
     ├── MissingExtraError (ImportError)         missing_extra
     ├── SwitchedOffError (PermissionError)      switched_off
     ├── InputMismatchError (ValueError)         input_mismatch
@@ -381,6 +383,19 @@ class ModelTooLargeError(ModelFileError):
         )
 
 
+class QuantizationError(ModelFileError):
+    """A model of which no quantised variant can be made."""
+
+    code = "model_not_quantizable"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"Model {where!r} cannot be quantised: {reason.rstrip('.')}.",
+            hint or "Export it again with a newer opset (17 or so), or use it as it is.",
+        )
+
+
 class ChecksumError(ModelFileError):
     """A file is not the bytes that were promised."""
 
@@ -500,6 +515,19 @@ class WriteError(WorkbenchError, OSError):
         super().__init__(
             f"{abridge(where)} cannot be written: {reason.rstrip('.').lower()}.",
             "Give a path in a folder that may be written to, on a disk with room.",
+        )
+
+
+class CapsuleError(WorkbenchError, ValueError):
+    """A file that should hold a benchmark and does not, or no longer."""
+
+    code = "capsule_invalid"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"{abridge(where)} is not a benchmark that can be read: {reason.rstrip('.')}.",
+            hint or "Expected a file that was written by bench.save(…).",
         )
 
 

@@ -80,7 +80,7 @@ def examine(
     verify : "auto" trusts what is remembered of a file whose path, size, times and inode are
         the same (those of its external data files included); "always" reads it again
     limit_bytes : of the model file
-    remember : keep the answer; False for a file that is about to be moved
+    remember : keep the answer; False for a file that is about to go
 
     Raises
     ------

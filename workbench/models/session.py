@@ -12,7 +12,7 @@ import threading
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.gate import GraphFacts, Port
+    from workbench.models.watch import Watch
     from workbench.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -159,6 +160,10 @@ class Session:
     first_run_s: float | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
+    #: whether the engine writes down what each node takes
+    recording: bool = False
+    #: what it has been warmed up with: inputs with their types and shapes
+    warmed: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
 
     @property
     def closed(self) -> bool:
@@ -225,6 +230,37 @@ class Session:
             self.first_run_s = clock() - started
         return answer  # type: ignore[no-any-return]
 
+    def timed(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None,
+        watch: Watch,
+        clock: Callable[[], float] = clock,
+    ) -> tuple[list[Any], float]:
+        """Run the model once under a watch; return the outputs and the engine's seconds.
+
+        ``clock`` reads the time, in seconds: right before the engine is called, and right after.
+        Raises what :meth:`run` raises.
+        """
+        raw = self._raw
+        if raw is None:
+            raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
+        options = watch.begin_run(self.name)
+        try:
+            started = clock()
+            answer = raw.run(outputs, feeds, options)
+            ended = clock()
+        except Exception as error:
+            watch.pass_interrupt_on()
+            raise self._why(error, feeds, watch.fired, watch.timeout_s, watch.stop) from error
+        finally:
+            watch.running = False
+        if watch.fired == "timeout":  # a fused graph ran on to its end: the promise was broken
+            raise InferenceTimeoutError(self.name, watch.timeout_s)
+        if self.first_run_s is None:
+            self.first_run_s = ended - started
+        return answer, ended - started
+
     def _why(
         self,
         error: Exception,
@@ -239,6 +275,16 @@ class Session:
             return CancelledError(f"The run of model {self.name!r}")
         mismatch = check_feeds(self.inputs, feeds)
         return mismatch or from_engine(error, model=self.name, doing="run")
+
+    def end_record(self) -> Path | None:
+        """End what ``record_to`` began, and return the engine's file; None where there is none."""
+        with self._lock:
+            raw, recording = self._raw, self.recording
+            self.recording = False
+            if raw is None or not recording:
+                return None
+            file = raw.end_profiling()
+        return Path(file) if file else None
 
     def close(self) -> None:
         """Let the engine's session go; harmless when it is gone already."""
@@ -303,6 +349,8 @@ def open_session(
     name: str,
     timeout_s: float | None = None,
     optimised: bool = True,
+    record_to: Path | None = None,
+    prepacked: bool = True,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -314,6 +362,9 @@ def open_session(
     name : id of the model, for errors
     timeout_s : limit of the load, where the engine can be stopped (onnxruntime ≥ 1.22)
     optimised : False leaves the graph as it is (for measurements)
+    record_to : folder in which the engine writes down what each node took; see
+        :meth:`Session.end_record`
+    prepacked : False leaves weights as the graph has them, so that the record tells their sizes
 
     Raises
     ------
@@ -339,15 +390,16 @@ def open_session(
         raise from_engine(error, model=name, doing="load") from error
     watch.lap("read")
     notes = list(missing)
+    made = _session_options(ort, threads, spinning, optimised, record_to, prepacked)
     try:
-        raw = _create(ort, source, chosen, threads, spinning, optimised, name, timeout_s)
+        raw = _create(ort, source, chosen, made(), name, timeout_s)
     except WorkbenchError as error:
         first = chosen[0]
         if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
             raise
         notes.append(f"{first} failed to take the model ({error.message})")
         log.info("%s: %s", name, notes[-1])
-        raw = _create(ort, source, (Wanted(CPU),), threads, spinning, optimised, name, timeout_s)
+        raw = _create(ort, source, (Wanted(CPU),), made(), name, timeout_s)
         chosen = (Wanted(CPU),)
     watch.lap("optimise")
     ran = _assignments(raw)
@@ -372,6 +424,7 @@ def open_session(
         facts.inputs,
         facts.size_bytes,
         raw,
+        recording=record_to is not None,
     )
     if spinning:
         with _spinning_lock:
@@ -379,24 +432,43 @@ def open_session(
     return session
 
 
+def _session_options(
+    ort: Any,
+    threads: int,
+    spinning: bool,
+    optimised: bool,
+    record_to: Path | None,
+    prepacked: bool,
+) -> Callable[[], Any]:
+    """Return what makes the engine's options: anew for each attempt, which fills them."""
+
+    def make() -> Any:
+        made = ort.SessionOptions()
+        made.log_severity_level = 3
+        made.intra_op_num_threads = threads
+        made.inter_op_num_threads = 1
+        made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if not optimised:
+            made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if not prepacked:
+            made.add_session_config_entry("session.disable_prepacking", "1")
+        if record_to is not None:
+            made.enable_profiling = True
+            made.profile_file_prefix = str(record_to / "record")
+        return made
+
+    return make
+
+
 def _create(
     ort: Any,
     source: bytes | str,
     chosen: tuple[Wanted, ...],
-    threads: int,
-    spinning: bool,
-    optimised: bool,
+    made: Any,
     name: str,
     timeout_s: float | None,
 ) -> Any:
-    made = ort.SessionOptions()
-    made.log_severity_level = 3
-    made.intra_op_num_threads = threads
-    made.inter_op_num_threads = 1
-    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if not optimised:
-        made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     devices = {o.name: o.devices for o in provider_.offered() if o.devices}
     plugins = [w for w in chosen if w.name in devices]
     for wanted in plugins:
@@ -511,10 +583,10 @@ def precision(lead: str, chosen: tuple[Wanted, ...], facts: GraphFacts) -> str:
     floats = [k for k in ("float16", "bfloat16", "float64", "float32") if kinds.get(k)]
     stored = max(floats, key=lambda k: kinds[k]) if floats else "float32"
     fed = {port.dtype for port in facts.inputs}
-    if stored == "float16" and fed == {"float32"} and dict(facts.operators).get("Cast"):
-        return "float32 (weights stored in float16)"
-    if lead != "OpenVINOExecutionProvider" or stored != "float32":
-        return stored
+    cast = stored == "float16" and fed == {"float32"} and bool(dict(facts.operators).get("Cast"))
+    plain = "float32 (weights stored in float16)" if cast else stored
+    if lead != "OpenVINOExecutionProvider" or not plain.startswith("float32"):
+        return plain
     options = " ".join(v for w in chosen for _, v in w.options)
     has = {"amx_bf16", "avx512_bf16"} & set(host().flags)
-    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else "float32"
+    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else plain
