@@ -102,6 +102,21 @@ def test_every_field_is_tried_here():
     assert set(READ) | others == set(Settings.model_fields)
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:p@ss@h.example/x?sig=1", "https://h.example/x?…"),
+        ("https://me:SECRET/1@h.example/x", "https://…"),
+        ("https://me:SECRET?1@h.example/x", "https://…"),
+        ("https://[::1]:8080/x#k", "https://[::1]:8080/x?…"),
+        ("hf://org/net@main/m.onnx", "hf://org/net@main/m.onnx"),
+        ("resnet18-v2-7", "resnet18-v2-7"),
+    ],
+)
+def test_an_address_is_shown_without_credentials(address, shown):
+    assert settings.without_credentials(address) == shown
+
+
 def test_no_credential_is_shown(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
     monkeypatch.setenv("MIRRORS", "https://me:SECRET@m.example/a?sig=SECRET,/srv/models")

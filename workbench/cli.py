@@ -300,6 +300,9 @@ def pull(
     locked: Annotated[
         bool, typer.Option("--locked", help="Make the folder what its models.lock says.")
     ] = False,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="Folder or server that is asked first; repeatable.")
+    ] = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="Largest download.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Time limit in seconds.")] = None,
     allow_http: Http = None,
@@ -313,7 +316,7 @@ def pull(
         raise typer.BadParameter("give a source, or --locked")
     hub = ModelHub()
     limits: dict[str, Any] = {"max_bytes": max_bytes, "timeout_s": timeout}
-    limits |= {"allow_http": allow_http, "allow_private": allow_private}
+    limits |= {"allow_http": allow_http, "allow_private": allow_private, "mirrors": mirror or None}
     progress = sys.stderr.isatty() and not quiet
     if source is None:
         _show(hub.pull_locked(progress=progress, **limits)._card())

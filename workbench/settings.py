@@ -219,6 +219,8 @@ def without_credentials(address: str) -> str:
         return address
     place = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     host = place.rpartition("@")[2]
+    if not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", host):
+        return f"{scheme}://…"  # a password with a slash or the like in it: nothing can be told
     path, *query = re.split(r"[?#]", rest[len(place) :], maxsplit=1)
     return f"{scheme}://{host}{path}" + ("?…" if query else "")
 

@@ -141,6 +141,15 @@ def test_a_folder_is_a_mirror_however_it_names_the_file(hub, monkeypatch, tmp_pa
     assert hub.verify().ok
 
 
+def test_a_mirror_may_be_an_argument(hub, monkeypatch, tmp_path, model):
+    small(monkeypatch, model)
+    (tmp_path / "model.onnx").write_bytes(model)
+    (tmp_path / "synset.txt").write_bytes(LABELS)
+    assert hub.pull("resnet18-v2-7", mirrors=tmp_path, offline=True, progress=False).labels
+    with pytest.raises(errors.ConfigError, match=r"HF_ENDPOINT|hf_endpoint"):
+        hub.pull("org/net", hf_endpoint="nonsense")
+
+
 def test_a_server_is_a_mirror(hub, monkeypatch, server, model):
     small(monkeypatch, model)
     server.routes["/store/resnet18-v2-7.onnx"] = file(model)

@@ -47,6 +47,8 @@ STALL_S = 30.0
 REDIRECTS = 10
 #: How often a transfer that broke off, or a busy server, is tried again.
 TRIES = 5
+#: Longest that a server is left alone because it asks for that, in seconds: there may be another.
+WAIT_S = 120.0
 #: First pause between tries in seconds; each is twice the last.
 PAUSE_S = 0.5
 #: Schemes that fsspec reads, with the extra ``remote``.
@@ -397,7 +399,7 @@ class Fetcher:
             cause = cause.__cause__
         text = str(error)
         if isinstance(error, TimeoutError | httpcore.TimeoutException):
-            return BrokenError("the server is silent")
+            return BrokenError("the server is silent", tries=2)
         if "complete message body" in text or "chunked read" in text:
             return BrokenError("the connection ended before the file did")
         if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
@@ -475,11 +477,12 @@ class Fetcher:
                     often = f", {count(turn, 'time')}" if turn > 1 else ""
                     raise DownloadError(shown, f"{broken.reason}{often}") from broken
                 pause_s = PAUSE_S * 2 ** (turn - 1) if broken.wait_s is None else broken.wait_s
-                if pause_s >= self.left_s:
+                if pause_s >= min(self.left_s, WAIT_S):
                     raise DownloadError(
                         shown,
-                        f"{broken.reason}; trying again in {seconds(pause_s)} is more than the "
-                        f"{seconds(self.left_s)} left of the time limit",
+                        f"{broken.reason}; it asks for {seconds(pause_s)} of peace, and "
+                        f"{seconds(min(self.left_s, WAIT_S))} is the most that is waited",
+                        "Try again later, or from another place.",
                     ) from broken
                 self.pause(pause_s)
 

@@ -8,6 +8,8 @@ or a deadline is noticed within one.
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import ssl
 import threading
@@ -165,8 +167,6 @@ class Dialler:
         raise failure or OSError("the name has no address")
 
     def _connect(self, raw: socket.socket, place: tuple[str, int], end_s: float) -> None:
-        import select
-
         raw.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             raw.connect(place)
@@ -185,8 +185,6 @@ class Dialler:
             if done:
                 code = raw.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if code:
-                    import os
-
                     raise OSError(code, os.strerror(code))
                 return
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from workbench.models.fetch import Rules
     from workbench.models.graph import GraphFacts
     from workbench.models.progress import Progress
     from workbench.models.spec import ModelSpec
@@ -316,7 +317,7 @@ class ModelHub(Displayable):
         replace: bool = False,
         progress: bool | Callable[[Progress], None] = True,
         stop: Stop | None = None,
-        **limits: Any,
+        **options: Any,
     ) -> Model:
         """Fetch a model, verify it, and put it on the writable shelf with all that belongs to it.
 
@@ -334,8 +335,8 @@ class ModelHub(Displayable):
         replace : put it in the place of another model of that name
         progress : a bar with rate and time left; or a function that is told a ``Progress``
         stop : ends the download when cancelled; what has come is taken up next time
-        limits : ``max_bytes``, ``timeout_s``, ``allow_http``, ``allow_private``, ``offline``;
-            None, or left out, for the setting
+        options : ``max_bytes``, ``timeout_s``, ``allow_http``, ``allow_private``, ``offline``,
+            ``mirrors``, ``ipfs_gateways``, ``hf_endpoint``; None, or left out, for the setting
 
         Returns
         -------
@@ -353,11 +354,9 @@ class ModelHub(Displayable):
         """
         from workbench.models import pull as pulling
         from workbench.models.assembly import Wish
-        from workbench.models.fetch import Rules
 
-        given = Settings()
+        given, rules = _asked(options)
         wish = Wish(id=id, sha256=sha256, metadata=metadata, replace=replace, progress=progress)
-        rules = Rules.of(given, **_limits(limits))
         done = pulling.pull(self.shelf, source, wish, rules, given, stop)
         for note in done.notes:
             warnings.warn(IncompletePullWarning(done.id, note), stacklevel=2)
@@ -368,17 +367,15 @@ class ModelHub(Displayable):
         *names: str,
         progress: bool | Callable[[Progress], None] = True,
         stop: Stop | None = None,
-        **limits: Any,
+        **options: Any,
     ) -> Restored:
         """Make the shelf what its ``models.lock`` says, byte by byte (all models, or those named).
 
         What is right already is left alone, and so is what the lock does not know.
         """
         from workbench.models import upkeep
-        from workbench.models.fetch import Rules
 
-        given = Settings()
-        rules = Rules.of(given, **_limits(limits))
+        given, rules = _asked(options)
         return upkeep.restore(self.shelf, names, rules, given, progress=progress, stop=stop)
 
     def verify(self, *names: str, mode: Literal["auto", "always"] = "always") -> Verification:
@@ -396,7 +393,7 @@ class ModelHub(Displayable):
         dry_run: bool = False,
         progress: bool | Callable[[Progress], None] = True,
         stop: Stop | None = None,
-        **limits: Any,
+        **options: Any,
     ) -> Update:
         """Ask the sources of locked models what they have now, and pull what has changed.
 
@@ -407,10 +404,8 @@ class ModelHub(Displayable):
         from workbench.models import pull as pulling
         from workbench.models import upkeep
         from workbench.models.assembly import Wish
-        from workbench.models.fetch import Rules
 
-        given = Settings()
-        rules = Rules.of(given, **_limits(limits))
+        given, rules = _asked(options)
         news = upkeep.look(self.shelf, names, rules, given, stop)
         told = upkeep.Update(news, dry_run=dry_run)
         if dry_run:
@@ -618,20 +613,32 @@ class Lease(AbstractContextManager["Session"]):
 
 _PLAIN = Options()
 _LIMITS = ("max_bytes", "timeout_s", "allow_http", "allow_private", "offline")
+_PLACES = ("mirrors", "ipfs_gateways", "hf_endpoint")
 
 
-def _limits(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the limits of a download, checked."""
-    for name, value in given.items():
-        if name not in _LIMITS:
-            raise ConfigError("An argument", name, choices(_LIMITS), nearest(name, _LIMITS))
-        if name == "max_bytes":
-            require_count(name, value, optional=True)
-        elif name == "timeout_s":
-            deadline(value)  # refuses what is none
-        elif value not in (None, True, False):
-            raise ConfigError(name, value, "True, False or None")
-    return dict(given)
+def _asked(options: Mapping[str, Any]) -> tuple[Settings, Rules]:
+    """Return the settings of a download and its rules; what was asked for wins over settings."""
+    from workbench.models.fetch import Rules
+
+    places: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _PLACES and value is not None:
+            one = isinstance(value, (str, Path)) and name != "hf_endpoint"
+            many = (value,) if one else value
+            places[name] = value if name == "hf_endpoint" else tuple(str(v) for v in many)
+        elif name in _LIMITS:
+            limits[name] = value
+        elif name not in _PLACES:
+            known = (*_LIMITS, *_PLACES)
+            raise ConfigError("An argument", name, choices(known), nearest(name, known))
+    require_count("max_bytes", limits.get("max_bytes"), optional=True)
+    deadline(limits.get("timeout_s"))  # refuses what is none
+    for name in ("allow_http", "allow_private", "offline"):
+        if limits.get(name) not in (None, True, False):
+            raise ConfigError(name, limits[name], "True, False or None")
+    given = Settings(**places)
+    return given, Rules.of(given, **limits)
 
 
 def _file(path: str | Path) -> Path:
