@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -239,9 +241,13 @@ class Assembly:
 
     def _write(self, path: str, role: str, value: Any, content: Any) -> None:
         data = written(value)
-        source = self.shop.folder / f"{role}.json"
+        # no data file can have taken that name
+        source = self.shop.folder / f"{role}-{secrets.token_hex(8)}.json"
         try:
-            source.write_bytes(data)
+            with source.open("xb") as sink:
+                sink.write(data)
+                sink.flush()
+                os.fsync(sink.fileno())
         except OSError as error:
             raise not_writable(self.shelf.models, error) from error
         sha256 = hashlib.sha256(data).hexdigest()
