@@ -59,6 +59,7 @@ DEFAULT_MODEL = "cifar10"
 _EXTRAS = {
     "heif": ("pillow_heif", "HEIC photos"),
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
+    "parquet": ("pyarrow", "Parquet tables of benchmarks"),
 }
 
 Images = Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")]
