@@ -86,3 +86,14 @@ def test_all_lists_what_is_here_and_what_can_be_pulled(url, capsys):
     assert len(told["catalogue"]) >= 25
     assert told["catalogue"][0]["id"] == "resnet18-v2-7"
     assert {r["id"] for r in told["here"]} >= {"cifar10"}
+
+
+def test_a_picture_may_be_named_by_its_address(url, capsys, monkeypatch):
+    monkeypatch.setenv("ALLOW_HTTP", "1")
+    monkeypatch.setenv("ALLOW_PRIVATE", "1")
+    base = url.rpartition("/")[0]
+    code, out, err = run(capsys, "classify", "--json", f"{base}/no.png?sig=SECRET")
+    assert code == 1
+    assert json.loads(out)[0]["error"]["code"] == "download_failed"
+    assert "404" in err
+    assert "SECRET" not in out + err

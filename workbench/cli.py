@@ -33,7 +33,7 @@ from workbench.errors import (
     install_line,
     pip,
 )
-from workbench.settings import Settings, cache_folder, nearest_ancestor
+from workbench.settings import Settings, cache_folder, nearest_ancestor, without_credentials
 from workbench.spreadsheet import safe_cell
 from workbench.units import seconds, share, size
 
@@ -60,9 +60,12 @@ _EXTRAS = {
     "heif": ("pillow_heif", "HEIC photos"),
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
     "remote": ("fsspec", "models in s3:// and gs:// buckets"),
+    "parquet": ("pyarrow", "Parquet tables of benchmarks"),
 }
 
-Images = Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")]
+Images = Annotated[
+    list[str], typer.Argument(help="Pictures, folders of pictures, or https addresses.")
+]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Id, or path to an .onnx file.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes in each answer.")]
 
@@ -137,7 +140,7 @@ def _answers(runner: Runner, path: str, handle: Model) -> Iterator[Result | Fail
         else:
             yield from runner.stream(path, model=handle)
     except WorkbenchError as error:
-        yield Failure(source=path, error=error, model=handle.id)
+        yield Failure(source=without_credentials(path), error=error, model=handle.id)
 
 
 class _Writer(Protocol):
