@@ -28,6 +28,7 @@ _WHERE = {
     "ModelSpec": "workbench.models.spec",
     "OpinionGrid": "workbench.inference.opinion",
     "Opinions": "workbench.inference.opinion",
+    "Passport": "workbench.models.dossier",
     "Pipeline": "workbench.preprocessing.pipeline",
     "Profile": "workbench.models.profile",
     "QuantizeOptions": "workbench.bench.quantization",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.inference.results import Result as Result
     from workbench.inference.results import Results as Results
     from workbench.inference.runner import Runner as Runner
+    from workbench.models.dossier import Passport as Passport
     from workbench.models.hub import ModelHub as ModelHub
     from workbench.models.hub import default_hub as default_hub
     from workbench.models.model import Model as Model

@@ -142,6 +142,10 @@ def spec() -> Displayable:
     return _runner().hub.load("cifar10-small").spec
 
 
+def passport() -> Displayable:
+    return _runner().hub.passport("cifar10-small")
+
+
 def pipeline() -> Displayable:
     return presets.imagenet()
 
@@ -383,6 +387,7 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     unloaded,
     model,
     spec,
+    passport,
     pipeline,
     trace,
     warm_up,

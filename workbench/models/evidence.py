@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from workbench.errors import (
     MetadataMismatchError,
     WorkbenchError,
 )
+from workbench.models import agreement, companion, passport
 from workbench.models import labels as labels_
-from workbench.models import passport
+from workbench.models.companion import GRAPH, Claim
 from workbench.models.graph import describe
 from workbench.models.spec import WRITABLE, Color, ModelSpec, build_pipeline, check_preset
 from workbench.units import count
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from workbench.models.graph import Dims, GraphFacts, Port
     from workbench.models.passport import Picture
 
-_WRITTEN = "metadata JSON"
+_WRITTEN = companion.METADATA
+#: Fields that are weighed with the graph at hand, later than the others.
+_LATER = ("labels", "preprocessing")
 
 
 def read_spec(
@@ -84,9 +88,15 @@ class _Reader:
         self.origins = {name: _WRITTEN for name in WRITABLE if name in self.fields}
         self.guesses: list[str] = []
         self.conflicts: list[str] = []
+        self.claims: list[Claim] = []
+        self.said = companion.said(self.path, facts)
 
     def spec(self) -> ModelSpec:
+        self.claims += [
+            Claim(name, value, _WRITTEN) for name, value in self.fields.items() if name != "labels"
+        ]
         written = self._written_labels()
+        self._adopt()
         spec = ModelSpec(
             id=self.id, path=self.path, metadata_path=self.metadata_path, **self.fields
         )
@@ -106,6 +116,8 @@ class _Reader:
         recipe, guessed = self._recipe(spec, image, number)
         if image is not None and entry is not None and "preprocessing" in self.fields:
             self._check_pipeline(recipe, image, color, entry)
+        held = {"model_type": task, "labels": labels, "preprocessing": recipe}
+        self._compare({**dict(spec), **held}, image, color)
         return spec.model_copy(
             update={
                 "model_type": task,
@@ -120,6 +132,7 @@ class _Reader:
                 "inputs": describe(self.facts.inputs),
                 "origins": self.origins,
                 "guessed": guessed,
+                "claims": tuple(self.claims),
                 "guesses": tuple(self.guesses),
                 "conflicts": tuple(self.conflicts),
             }
@@ -159,6 +172,56 @@ class _Reader:
                     "step among them (wb.presets.imagenet().recipe() shows one)",
                 )  # fmt: skip
         return {n: v for n, v in fields.items() if n in WRITABLE and v is not None}, extra
+
+    def _adopt(self) -> None:
+        """Take from other files what the metadata JSON leaves out, if it fits the graph."""
+        self.guesses += self.said.notes
+        for claim in self.said.claims:
+            if claim.field in _LATER:
+                continue
+            value, reason = agreement.checked(claim)
+            reason = reason or self._unfit(claim.field, value)
+            if reason:
+                self._refused(claim, reason)
+                continue
+            self.claims.append(replace(claim, value=value))
+            if claim.field not in self.fields:
+                self.fields[claim.field] = claim.value
+                self.origins[claim.field] = claim.source
+
+    def _refused(self, claim: Claim, reason: str) -> None:
+        self.claims.append(replace(claim, note=reason))
+        self.conflicts.append(f"The {claim.field} of {claim.source} is not used: {reason}.")
+
+    def _unfit(self, field: str, value: Any) -> str:
+        """Say why the graph rules a claim out; empty where it does not."""
+        ports = self.facts.outputs if field == "output_name" else self.facts.inputs
+        if field in ("input_name", "output_name") and passport.chosen(ports, value) is None:
+            return f"it is {value!r}, and the graph has {describe(ports)}"
+        if field == "input_shape" and all(self._merged(value, port) is None for port in ports):
+            return f"it is {list(value)}, and the graph has {describe(ports)}"
+        if field == "color_format" and len(ports) == 1:
+            image = passport.picture(ports[0])
+            wanted = 1 if value == "GRAY" else 3
+            if image is not None and image.channels not in (None, wanted):
+                return f"it is {value}, and the graph takes {count(image.channels or 0, 'channel')}"
+        return ""
+
+    def _compare(self, held: Mapping[str, Any], image: Picture | None, color: Color) -> None:
+        """Say where other files contradict what was taken."""
+        for claim in self.claims:
+            origin = self.origins.get(claim.field, "")
+            outside = claim.source not in (_WRITTEN, GRAPH, origin) and not claim.note
+            if not outside or claim.source.startswith(GRAPH):
+                continue
+            told = agreement.difference(
+                claim.field, held.get(claim.field), claim.value, image, color
+            )
+            if told:
+                self.conflicts.append(
+                    f"The {claim.field} of {origin} and of {claim.source} differ ({told}): "
+                    f"{origin} holds."
+                )
 
     def _written_labels(self) -> tuple[str, ...] | None:
         """Take the labels out of the fields: a list, or the name of a file."""
@@ -226,11 +289,14 @@ class _Reader:
 
     def _task(self, spec: ModelSpec, image: Picture | None, output: Port | None) -> str:
         told = dict(self.facts.metadata).get("task", "").strip().lower()
+        if told:
+            self.claims.append(Claim("model_type", told, f"{GRAPH} (task in its metadata)"))
         if "model_type" in self.fields:
+            origin = self.origins["model_type"]
             if told and told[:6] != spec.model_type[:6]:
                 self.conflicts.append(
-                    f"The metadata JSON says the task is {spec.model_type!r} and the graph's own "
-                    f"metadata {told[:40]!r}: the metadata JSON holds."
+                    f"The {origin} says the task is {spec.model_type!r} and the graph's own "
+                    f"metadata {told[:40]!r}: the {origin} holds."
                 )
             return spec.model_type
         fits = image is not None and output is not None and len(self.facts.inputs) == 1
@@ -242,6 +308,8 @@ class _Reader:
 
     def _color(self, spec: ModelSpec, entry: Port | None, image: Picture | None) -> Color:
         told, origin = passport.guess_color(self.facts, image)
+        if origin:
+            self.claims.append(Claim("color_format", told, origin))
         if "color_format" not in self.fields:
             self.origins["color_format"] = origin or "default"
             return told
@@ -254,44 +322,66 @@ class _Reader:
             )
         if origin and told != spec.color_format:
             self.conflicts.append(
-                f"The metadata JSON says {spec.color_format} and the {origin} {told}: the metadata "
-                "JSON holds."
+                f"The {self.origins['color_format']} says {spec.color_format} and the {origin} "
+                f"{told}: the {self.origins['color_format']} holds."
             )
         return spec.color_format
 
     def _labels(
         self, written: tuple[str, ...] | None, number: int | None, output: Port | None
     ) -> tuple[str, ...] | None:
-        inside, origin = labels_.carried(self.facts)
         labels, where = written, self.where
-        if labels is None:
-            file = self._own_labels_file()
-            if file is not None:
-                labels, where = labels_.read_labels(file), str(file)
-                self.origins["labels"] = f"labels/{file.name}"
         if labels is not None:
-            if number is not None and len(labels) != number and output is not None:
-                raise MetadataMismatchError(
-                    where, "labels", list(labels),
-                    f"{count(number, 'class')} in {output.describe()}, for "
-                    f"{count(len(labels), 'label')}",
-                )  # fmt: skip
-            if inside is not None and inside != labels:
+            self.claims.append(Claim("labels", labels, self.origins["labels"]))
+        file = self._own_labels_file()
+        if file is not None and not self.origins.get("labels", "").startswith("labels/"):
+            own = labels_.read_labels(file)
+            self.claims.append(Claim("labels", own, f"labels/{file.name}"))
+            if labels is None:
+                labels, where = own, str(file)
+                self.origins["labels"] = f"labels/{file.name}"
+        if (
+            labels is not None
+            and number is not None
+            and len(labels) != number
+            and output is not None
+        ):
+            raise MetadataMismatchError(
+                where, "labels", list(labels),
+                f"{count(number, 'class')} in {output.describe()}, for "
+                f"{count(len(labels), 'label')}",
+            )  # fmt: skip
+        for claim in self._labels_elsewhere():
+            if number is not None and len(claim.value) != number:
+                note = f"{count(len(claim.value), 'label')} for {count(number, 'class')}"
+                self.claims.append(replace(claim, note=note))
+                self.conflicts.append(f"The {claim.source} has {note}: they are not used.")
+                continue
+            self.claims.append(claim)
+            if labels is None:
+                labels = claim.value
+                self.origins["labels"] = claim.source
+            elif claim.source.startswith(GRAPH) and claim.value != labels:
                 self.conflicts.append(
-                    f"The labels of the {origin} differ from those of {self.origins['labels']}, "
-                    "which hold."
+                    f"The labels of the {claim.source} differ from those of "
+                    f"{self.origins['labels']}, which hold."
                 )
-            return labels
-        if inside is None:
-            return None
-        if number is not None and len(inside) != number:
-            self.conflicts.append(
-                f"The {origin} has {count(len(inside), 'label')} for {count(number, 'class')}: "
-                "they are not used."
-            )
-            return None
-        self.origins["labels"] = origin
-        return inside
+        return labels
+
+    def _labels_elsewhere(self) -> list[Claim]:
+        """Return the labels that the file carries, and then those of the files beside it."""
+        told = [c for c in self.said.claims if c.field == "labels"]
+        inside, origin = labels_.carried(self.facts)
+        carried = [] if inside is None else [Claim("labels", inside, origin)]
+        own = [c for c in told if c.source == companion.PROPS]
+        found = [*own, *carried, *(c for c in told if c.source != companion.PROPS)]
+        usable = []
+        for claim in found:
+            try:
+                usable.append(replace(claim, value=labels_.as_labels(claim.value, claim.source)))
+            except LabelsError as error:
+                self._refused(claim, error.reason)
+        return usable
 
     def _own_labels_file(self) -> Path | None:
         files = (folder / f"{self.id}_labels.json" for folder in self.folders)
@@ -300,12 +390,15 @@ class _Reader:
     def _recipe(
         self, spec: ModelSpec, image: Picture | None, number: int | None
     ) -> tuple[str | list[dict[str, Any]], bool]:
+        recipe = self._claimed_recipe(spec, image)
         if "preprocessing" in self.fields:
             if spec.model_type == "classification":
                 check_preset(self.where, spec.preprocessing)
             return spec.preprocessing, False
         if image is None:
             return "none", False
+        if recipe is not None:
+            return recipe, False
         preset, why = passport.guess_preset(image, number)
         self.origins["preprocessing"] = "guess"
         self.guesses.append(f"The preprocessing is guessed to be {preset!r}: {why}.")
@@ -317,6 +410,26 @@ class _Reader:
             height, width = image.size
             self.guesses.append(f"The graph leaves one side free: {height} × {width} is used.")
         return preset, True
+
+    def _claimed_recipe(
+        self, spec: ModelSpec, image: Picture | None
+    ) -> str | list[dict[str, Any]] | None:
+        """Return the first preprocessing that other files give and that fits; None for none."""
+        first: str | list[dict[str, Any]] | None = None
+        for claim in self.said.claims:
+            if claim.field != "preprocessing" or image is None:
+                continue
+            color: Color = "GRAY" if image.channels == 1 else spec.color_format
+            recipe, overruled, reason = agreement.fitted(claim, image, color)
+            if reason:
+                self._refused(claim, reason)
+                continue
+            self.claims.append(replace(claim, value=recipe))
+            if first is None and "preprocessing" not in self.fields:
+                first = recipe
+                self.origins["preprocessing"] = claim.source
+                self.conflicts += overruled
+        return first
 
     def _check_pipeline(
         self,

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from workbench.models.dossier import Passport
     from workbench.models.fetch import Rules
     from workbench.models.graph import GraphFacts
     from workbench.models.progress import Progress
@@ -206,6 +207,23 @@ class ModelHub(Displayable):
             raise
         return model
 
+    def passport(self, model: str | Path | Model) -> Passport:
+        """Return what is known of a model, and who says so, without loading it."""
+        if isinstance(model, Model):
+            return self._own(model).passport
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InferredMetadataWarning)  # the passport says it itself
+            return self.handle(model).passport
+
+    def described_in(self, model: Model) -> Path:
+        """Return the metadata file of a model, whether or not it is there."""
+        if model.spec.metadata_path is not None:
+            return model.spec.metadata_path
+        shelf = next((s for s in self.shelves if model.path.is_relative_to(s.models)), None)
+        if shelf is not None and not store.is_path(model.asked):
+            return shelf.models / "metadata" / f"{model.id}.json"
+        return model.path.with_suffix(".json")
+
     def handle(self, model: str | Path | Model, options: Options | None = None) -> Model:
         """Return the handle of a model without opening a session."""
         if isinstance(model, Model):
@@ -249,7 +267,7 @@ class ModelHub(Displayable):
 
     def _describe(self, name: str) -> tuple[ModelSpec, GraphFacts, tuple[str, ...]]:
         """Look at a model's file, at what is written about it, and where more may be written."""
-        from workbench.models import gate, lock
+        from workbench.models import companion, gate, lock
         from workbench.models.evidence import read_spec
 
         named = self._named.get(name)
@@ -260,7 +278,7 @@ class ModelHub(Displayable):
             model_id, path, metadata = name, named.path, named.metadata
         elif store.is_path(name):
             path = _file(name)
-            model_id = path.parent.name if path.stem == "model" else path.stem
+            model_id = companion.home(path).name if path.stem == "model" else path.stem
             places = (path.with_suffix(".json"), path.parent / "metadata" / f"{model_id}.json")
             metadata = next((p for p in places if p.is_file()), None)
             labels = (path.parent, path.parent / "labels", path.parent.parent / "data" / "labels")
@@ -276,6 +294,7 @@ class ModelHub(Displayable):
             listed = origin.removeprefix("labels/").partition(",")[0]
             file = listed if origin.startswith("labels/") else f"{model_id}_labels.json"
             places += tuple(folder / file for folder in labels)
+        places += companion.places(path)
         return spec, graph, tuple(map(str, (*places, *locked)))
 
     def _twin(self, described: ModelSpec, options: Options) -> Model | None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from workbench.models.dossier import Passport
     from workbench.models.gate import GraphFacts, Port
     from workbench.models.hub import ModelHub
     from workbench.models.profile import Profile
@@ -112,6 +113,13 @@ class Model(Displayable):
         UnsupportedInputsError : the model takes no single picture
         """
         return self.spec.pipeline()
+
+    @property
+    def passport(self) -> Passport:
+        """What is known of the model, field by field: who says so, and who says otherwise."""
+        from workbench.models.dossier import passport_of
+
+        return passport_of(self.spec, self.graph, self._hub.described_in(self))
 
     @cached_property
     def image_input(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import MetadataError, UnsupportedInputsError, WorkbenchError, abridge
 from workbench.models import passport
+from workbench.models.companion import Claim  # noqa: TC001  (pydantic reads it)
 from workbench.models.graph import GraphFacts, describe
 from workbench.models.passport import Layout, Picture  # noqa: TC001  (pydantic reads them)
 from workbench.units import count
@@ -138,6 +139,7 @@ class ModelSpec(Displayable, BaseModel):
     guessed : whether the preprocessing is a guess
     guesses : what was guessed, in sentences
     conflicts : where descriptions contradict each other, and which one was taken
+    claims : what each source says, those that were not believed included
     metadata_path : the file of the description; None where there is none
     """
 
@@ -165,6 +167,7 @@ class ModelSpec(Displayable, BaseModel):
     guessed: bool = False
     guesses: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
     metadata_path: Path | None = None
 
     def __init__(self, **given: Any) -> None:
@@ -249,13 +252,13 @@ class ModelSpec(Displayable, BaseModel):
     def learnt(self) -> Table:
         """Return a table of what is known and where each fact came from."""
         rows = tuple(
-            (name, _in_short(name, getattr(self, name, None)), came)
+            (name, in_short(name, getattr(self, name, None)), came)
             for name, came in sorted(self.origins.items())
         )
         return Table(("fact", "value", "learnt from"), rows, "Where this was learnt")
 
 
-def _in_short(name: str, value: Any) -> str:
+def in_short(name: str, value: Any) -> str:
     """Render a fact of any kind in a few words."""
     match name, value:
         case _, None | "" | ():
