@@ -28,6 +28,7 @@ from workbench.preprocessing.geometry import (
     ResizeCrop,
     ResizeKeepAspect,
 )
+from workbench.preprocessing.sampling import ResizeSampled
 from workbench.preprocessing.step import (
     DTYPES,
     INTERPOLATIONS,
@@ -46,6 +47,7 @@ STEPS: dict[str, type[Step]] = {
     for kind in (
         Resize,
         ResizeKeepAspect,
+        ResizeSampled,
         CenterCrop,
         Letterbox,
         ResizeCrop,
@@ -80,6 +82,7 @@ __all__ = [
     "Resize",
     "ResizeCrop",
     "ResizeKeepAspect",
+    "ResizeSampled",
     "Size",
     "Step",
     "as_array",
