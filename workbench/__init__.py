@@ -20,6 +20,7 @@ _WHERE = {
     "Benchmark": "workbench.bench.outcome",
     "ColdStart": "workbench.bench.cold",
     "Conformance": "workbench.bench.conformance",
+    "Diagnosis": "workbench.inference.diagnose",
     "Evaluation": "workbench.inference.evaluate",
     "Failure": "workbench.inference.results",
     "FitLimits": "workbench.bench.limits",
@@ -51,6 +52,7 @@ _WHERE = {
     "compare": "workbench.bench.comparison",
     "conformance": "workbench.bench.variants",
     "default_hub": "workbench.models.hub",
+    "diagnose": "workbench.inference.diagnose",
     "errors": "workbench.errors:",
     "evaluate": "workbench.inference.evaluate",
     "example": "workbench.models.store",
@@ -79,6 +81,8 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.bench.verdict import Verdict as Verdict
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.errors import WorkbenchWarning as WorkbenchWarning
+    from workbench.inference.diagnose import Diagnosis as Diagnosis
+    from workbench.inference.diagnose import diagnose as diagnose
     from workbench.inference.evaluate import Evaluation as Evaluation
     from workbench.inference.evaluate import evaluate as evaluate
     from workbench.inference.opinion import OpinionGrid as OpinionGrid

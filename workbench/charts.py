@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from workbench import drawing
@@ -234,6 +235,61 @@ def pareto(
 
 _BEFORE: dict[str, Any] = {"facecolor": _TINT, "edgecolor": _FAINT, "linewidth": 0.5}
 _AFTER: dict[str, Any] = {"facecolor": PALETTE[0], "edgecolor": PALETTE[0], "linewidth": 0.5}
+
+
+def ranking(
+    rows: Sequence[tuple[str, float, float, float, str, bool]],
+    *,
+    effects: Sequence[tuple[str, float, str]],
+    score: str,
+    title: str = "",
+) -> Figure:
+    """Draw things by their score, best first, and what moves the answers as bars below.
+
+    Parameters
+    ----------
+    rows : name, score, both ends of its interval (shares), a mark in words, and whether it
+        cannot be told from the best: those have a filled dot, the others an open one
+    effects : name, share of one, and what was tried instead
+    score : what the scores are
+    title : stands above
+    """
+    n, below = max(1, len(rows)), len(effects)
+    height = 1.5 + 0.36 * n + (0.9 + _ROW_IN * below if below else 0)
+    with drawing.sheet(_WIDTH_IN, height) as figure:
+        ratios = (n + 1.6, below + 1.6) if below else (1,)
+        parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
+        top = parts[0].subplots()
+        names = []
+        for place, (name, value, low, high, mark, alike) in enumerate(rows):
+            names.append("\n".join(wrap(plain(name), 46, max_lines=2, placeholder="…")))
+            top.plot((_length(low), _length(high)), (place, place), color=_FAINT, linewidth=1.2)
+            top.plot(
+                _length(value), place, "o", markersize=6.5, markeredgecolor=PALETTE[0],
+                color=PALETTE[0] if alike else "#ffffff",
+            )  # fmt: skip
+            told = f"  {share(value)}" + (f", {mark}" if mark else "")
+            top.text(max(_length(high), _length(value)), place, told, va="center", fontsize=8)
+        top.set_yticks(range(len(rows)), names, fontsize=7.5)
+        top.set_ylim(n - 0.4, -0.6)
+        top.set_xlim(0, 1.0 + 0.32)
+        top.set_xticks([0, 0.25, 0.5, 0.75, 1.0], [share(v) for v in (0, 0.25, 0.5, 0.75, 1)])
+        top.tick_params(axis="y", length=0)
+        top.set_xlabel(
+            f"score: {score} (line: 95 % interval; filled: cannot be told from the best)"
+        )
+        if title:
+            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+        if below:
+            lower = parts[1].subplots()
+            for place, (_, value, instead) in enumerate(effects):
+                lower.barh(place, _length(value), height=0.66, **_BEFORE)
+                told = f"  {share(value)}, with {_short(instead, 30)}"
+                lower.text(_length(value), place, told, va="center", fontsize=8)
+            lower.set_yticks(range(below), [_short(e[0], 46) for e in effects], fontsize=8)
+            _only_rows(lower, below, 1.32)
+            lower.set_title("How far one other choice moves the answers", fontsize=9)
+    return figure
 
 
 def _only_rows(axes: Axes, rows: int, widest: float) -> None:

@@ -35,6 +35,7 @@ from workbench.cards import (
 )
 from workbench.errors import UnknownModelError
 from workbench.host import host
+from workbench.inference.diagnose import diagnose
 from workbench.inference.evaluate import evaluate
 from workbench.inference.metrics import Metrics
 from workbench.inference.results import Failure, Outside
@@ -144,6 +145,11 @@ def spec() -> Displayable:
 
 def passport() -> Displayable:
     return _runner().hub.passport("cifar10-small")
+
+
+@cache
+def diagnosis() -> Displayable:
+    return diagnose("cifar10-small", [example("cat")], ["cat"], hub=_runner().hub)
 
 
 def pipeline() -> Displayable:
@@ -388,6 +394,7 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     model,
     spec,
     passport,
+    diagnosis,
     pipeline,
     trace,
     warm_up,

@@ -67,15 +67,13 @@ class ResizeSampled(PictureStep):
         if picture.size == (width, height):
             return picture
         values = as_array(picture).astype(np.float32)
-        for axis, (before, after) in enumerate(
-            ((picture.height, height), (picture.width, width))
-        ):
+        for axis, (before, after) in enumerate(((picture.height, height), (picture.width, width))):
             places, weights = _lookup(before, after, self.interpolation)
             shape = (1,) * axis + (after,) + (1,) * (values.ndim - axis - 1)
             values = sum(
                 np.take(values, places[k], axis) * weights[k].reshape(shape)
                 for k in range(len(places))
-            )  # type: ignore[assignment]
+            )
         levels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
 
