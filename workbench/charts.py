@@ -255,7 +255,7 @@ def ranking(
     title : stands above
     """
     n, below = max(1, len(rows)), len(effects)
-    height = 1.5 + 0.36 * n + (0.9 + _ROW_IN * below if below else 0)
+    height = 1.75 + 0.36 * n + (0.9 + _ROW_IN * below if below else 0)
     with drawing.sheet(_WIDTH_IN, height) as figure:
         ratios = (n + 1.6, below + 1.6) if below else (1,)
         parts = figure.subfigures(len(ratios), 1, squeeze=False, height_ratios=ratios)[:, 0]
@@ -276,7 +276,8 @@ def ranking(
         top.set_xticks([0, 0.25, 0.5, 0.75, 1.0], [share(v) for v in (0, 0.25, 0.5, 0.75, 1)])
         top.tick_params(axis="y", length=0)
         top.set_xlabel(
-            f"score: {score} (line: 95 % interval; filled: cannot be told from the best)"
+            f"score: {score}\nline: 95 % interval; filled: cannot be told from the best",
+            fontsize=8.5,
         )
         if title:
             figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
