@@ -249,6 +249,11 @@ def test_the_picture_shows_recipes_and_effects(photos):
     assert {"values", "color"} <= set(labels)
 
 
+def test_the_recipe_that_is_named_and_in_use_is_shown_once():
+    found = diagnose("cifar10-small", [wb.example("cat")] * 3)
+    assert str(found).count("named, in use") == 1
+
+
 # ── scaling as OpenCV does it ─────────────────────────────────────────────────────────────────
 
 

@@ -204,7 +204,9 @@ class Diagnosis(Displayable):
     def _top(self) -> tuple[Trial, ...]:
         """Return the best few, with the recipe named and the one in use among them."""
         top = list(self.trials[:_SHOWN])
-        top += [t for t in (self.named, self.in_use) if not any(t is x for x in top)]
+        for trial in (self.named, self.in_use):
+            if not any(trial is shown for shown in top):
+                top.append(trial)
         return tuple(top)
 
     def _marks(self, trial: Trial) -> str:
