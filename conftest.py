@@ -20,7 +20,8 @@ MAY_SKIP = re.compile(r"^(acceptance|platform|not installable): ")
 #: Variables that settings.py reads: a developer's own values must not change a test.
 _VARIABLES = (  # noqa: SIM905  (a column of strings reads worse)
     "MODEL_DIR DATA_DIR MAX_MODELS_IN_MEMORY MAX_MODEL_BYTES INFERENCE_TIMEOUT MAX_BATCH_SIZE "
-    "MAX_IMAGE_BYTES LOG_LEVEL HOST PORT API_KEYS NO_COLOR"
+    "MAX_IMAGE_BYTES LOG_LEVEL HOST PORT API_KEYS NO_COLOR GRAPH_CACHE "
+    "MAX_GRAPH_CACHE_BYTES SHARED_THREADS"
 ).split()
 
 

@@ -231,6 +231,28 @@ def models(
 
 
 @app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show the optimised graphs that are kept for the next load, or clear them."""
+    from workbench.models.optimised import GraphCache
+
+    graphs = GraphCache()
+    if clear:
+        typer.echo(f"{size(graphs.clear())} of optimised graphs removed from {graphs.folder}")
+        return
+    kept = graphs.look()
+    if as_json:
+        told = {"folder": str(kept.folder), "limit_bytes": kept.limit_bytes,
+                "size_bytes": kept.size_bytes, "enabled": kept.enabled,
+                "entries": [{"sha256": s, "size_bytes": n} for s, n in kept.entries]}  # fmt: skip
+        typer.echo(json.dumps(told, indent=2))
+        return
+    _show(kept._card())
+
+
+@app.command()
 def lab(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder to open; the project's notebooks by default.")

@@ -27,6 +27,7 @@ from workbench.errors import (
 from workbench.models import store
 from workbench.models.cache import CacheInfo, SessionCache, Unloaded
 from workbench.models.model import Model
+from workbench.models.optimised import GraphCache
 from workbench.models.session import Options, Session, open_session
 from workbench.settings import Settings
 from workbench.stopping import deadline
@@ -64,6 +65,8 @@ class ModelHub(Displayable):
     max_models : live sessions to keep; None for ``MAX_MODELS_IN_MEMORY`` (3)
     max_bytes : bytes of model files to keep live; None for ``MAX_MODEL_BYTES`` (no limit)
     timeout_s : limit of one run in seconds; None for ``INFERENCE_TIMEOUT`` (30 s)
+    graph_cache : load optimised graphs from the cache folder, and keep them there; None for
+        ``GRAPH_CACHE`` (yes)
 
     Examples
     --------
@@ -82,6 +85,7 @@ class ModelHub(Displayable):
         max_models: int | None = None,
         max_bytes: int | None = None,
         timeout_s: float | None = None,
+        graph_cache: bool | None = None,
     ) -> None:
         given = Settings()
         require_count("max_models", max_models, optional=True)
@@ -99,6 +103,8 @@ class ModelHub(Displayable):
             given.max_models_in_memory if max_models is None else max_models,
             given.max_model_bytes if max_bytes is None else max_bytes,
         )
+        use = given.graph_cache if graph_cache is None else graph_cache
+        self._graphs = GraphCache(limit_bytes=given.max_graph_cache_bytes) if use else None
         self._named: dict[str, _Named] = {}
         self._handles: dict[tuple[str, Options], tuple[Model, tuple[Any, ...]]] = {}
         self._describing = threading.Lock()
@@ -282,8 +288,9 @@ class ModelHub(Displayable):
         if self._identity(model) != self._described(model):
             self.handle(model.asked, model.options)  # looks at it again before the engine does
         return open_session(
-            model.path, model.options, model.graph, name=model.id, timeout_s=timeout_s
-        )
+            model.path, model.options, model.graph,
+            name=model.id, timeout_s=timeout_s, graphs=self._graphs,
+        )  # fmt: skip
 
     def _key(self, model: Model) -> Key:
         try:

@@ -223,6 +223,7 @@ class Model(Displayable):
                 session.first_run_s or nan,
                 runs=runs,
                 stop=stop,
+                kept=session.facts.kept,
             )
 
     def sample_feeds(self, batch: int = 1) -> dict[str, NDArray[Any]]:

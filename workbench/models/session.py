@@ -7,13 +7,14 @@ leaves this module as an error of ours.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import threading
 import warnings
 import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.gate import GraphFacts, Port
+    from workbench.models.optimised import GraphCache, Key
     from workbench.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -104,12 +106,16 @@ class SessionFacts:
 
     Attributes
     ----------
-    ran : who runs how many nodes of the optimised graph; empty where the engine does not tell
+    ran : who runs how many nodes (the engine counts them before its last fusions, and after
+        them where the graph was kept); empty where the engine does not tell
     provider : the provider that runs most of the graph, short ("CPU", "OpenVINO")
     precision : what the arithmetic is done in ("float32", "int8", "bfloat16 …")
     threads, spinning, why_spinning : as resolved
     stoppable : whether a run can be ended between nodes
-    load : seconds of ``read`` and ``optimise`` (parse, optimise, allocate)
+    load : seconds of ``read`` and ``optimise`` (parse, optimise, allocate); where the optimised
+        graph was kept, of finding and checking it and of opening it. ``keep`` is the time that
+        checking a new one and putting it into the cache took (writing it is part of optimise)
+    kept : whether the optimised graph came from the cache
     memory_bytes : what the process grew by when it was opened, an estimate; None where unknown
     notes : fall-backs and the like, in words
     """
@@ -123,6 +129,7 @@ class SessionFacts:
     stoppable: bool
     load: Stages
     memory_bytes: int | None = None
+    kept: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -303,6 +310,7 @@ def open_session(
     name: str,
     timeout_s: float | None = None,
     optimised: bool = True,
+    graphs: GraphCache | None = None,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -314,6 +322,7 @@ def open_session(
     name : id of the model, for errors
     timeout_s : limit of the load, where the engine can be stopped (onnxruntime ≥ 1.22)
     optimised : False leaves the graph as it is (for measurements)
+    graphs : where optimised graphs are kept, and taken from; None for a plain load
 
     Raises
     ------
@@ -332,24 +341,37 @@ def open_session(
                           "a provider that can run here", hint=f"{missing[0]}.")  # fmt: skip
     before = resident_bytes()
     watch = Stopwatch()
-    try:
-        whole = facts.size_bytes <= READ_BYTES and not facts.external_files
-        source: bytes | str = path.read_bytes() if whole else str(path)
-    except OSError as error:
-        raise from_engine(error, model=name, doing="load") from error
-    watch.lap("read")
+    how = _How(chosen, threads, spinning, optimised, name, timeout_s)
     notes = list(missing)
-    try:
-        raw = _create(ort, source, chosen, threads, spinning, optimised, name, timeout_s)
-    except WorkbenchError as error:
-        first = chosen[0]
-        if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
-            raise
-        notes.append(f"{first} failed to take the model ({error.message})")
-        log.info("%s: %s", name, notes[-1])
-        raw = _create(ort, source, (Wanted(CPU),), threads, spinning, optimised, name, timeout_s)
-        chosen = (Wanted(CPU),)
-    watch.lap("optimise")
+    key = graphs.key(facts, chosen, "all") if graphs is not None and optimised else None
+    raw = _from_kept(ort, how, graphs, key, watch)
+    kept = raw is not None
+    if not kept:
+        watch = Stopwatch()
+        try:
+            whole = facts.size_bytes <= READ_BYTES and not facts.external_files
+            source: bytes | str = path.read_bytes() if whole else str(path)
+        except OSError as error:
+            raise from_engine(error, model=name, doing="load") from error
+        watch.lap("read")
+        part = graphs.part(key) if graphs is not None and key is not None and whole else None
+        try:
+            raw = _try_keeping(ort, source, how, part)
+        except WorkbenchError as error:
+            first = chosen[0]
+            if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
+                raise
+            notes.append(f"{first} failed to take the model ({error.message})")
+            log.info("%s: %s", name, notes[-1])
+            chosen = (Wanted(CPU),)
+            raw = _create(ort, source, replace(how, chosen=chosen))
+        watch.lap("optimise")
+        if graphs is not None and key is not None and part is not None:
+            # what was read must be what the gate has seen, or it would be kept for another file
+            same = hashlib.sha256(source).hexdigest() == facts.sha256  # type: ignore[arg-type]
+            graphs.keep(key, part) if same else part.unlink(missing_ok=True)
+            watch.lap("keep")
+        del source
     ran = _assignments(raw)
     lead = max(ran, key=lambda r: r.nodes).provider if ran else raw.get_providers()[0]
     notes += _fallback(name, options, chosen, missing, ran, notes)
@@ -366,6 +388,7 @@ def open_session(
             why_spinning=why,
             stoppable=not any(r.provider in FUSING for r in ran) and lead not in FUSING,
             load=watch.stages(),
+            kept=kept,
             memory_bytes=_grown(before, facts.size_bytes),
             notes=tuple(notes),
         ),
@@ -379,23 +402,60 @@ def open_session(
     return session
 
 
-def _create(
-    ort: Any,
-    source: bytes | str,
-    chosen: tuple[Wanted, ...],
-    threads: int,
-    spinning: bool,
-    optimised: bool,
-    name: str,
-    timeout_s: float | None,
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How the engine is asked to open a session; all that is resolved already."""
+
+    chosen: tuple[Wanted, ...]
+    threads: int
+    spinning: bool
+    optimised: bool
+    name: str
+    timeout_s: float | None
+
+
+def _from_kept(
+    ort: Any, how: _How, graphs: GraphCache | None, key: Key | None, watch: Stopwatch
 ) -> Any:
+    """Open the graph that is kept for a key; None where there is none that can be opened."""
+    if graphs is None or key is None or (kept := graphs.find(key)) is None:
+        return None
+    watch.lap("read")
+    try:  # by its path: the engine reads it in less time than it takes to hand it the bytes
+        raw = _create(ort, str(kept), replace(how, optimised=False))
+        watch.lap("optimise")
+        return raw
+    except LoadTimeoutError:
+        raise
+    except WorkbenchError as error:
+        graphs.discard(key, f"the engine does not open it: {error.message}")
+        return None
+
+
+def _try_keeping(ort: Any, source: bytes | str, how: _How, part: Path | None) -> Any:
+    """Open a session and write its graph to ``part``; a disk that takes none is no harm."""
+    if part is not None:
+        try:
+            return _create(ort, source, how, part)
+        except LoadTimeoutError:
+            raise
+        except WorkbenchError as error:
+            log.debug("%s: opened once more, without keeping its graph: %s", how.name, error)
+    return _create(ort, source, how)
+
+
+def _create(ort: Any, source: bytes | str, how: _How, part: Path | None = None) -> Any:
+    """Let the engine open a session; its optimised graph is written to ``part``, if given."""
+    chosen, name, timeout_s = how.chosen, how.name, how.timeout_s
     made = ort.SessionOptions()
     made.log_severity_level = 3
-    made.intra_op_num_threads = threads
+    made.intra_op_num_threads = how.threads
     made.inter_op_num_threads = 1
-    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(how.spinning)))
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if not optimised:
+    if part is not None:
+        made.optimized_model_filepath = str(part)
+    if not how.optimised:
         made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     devices = {o.name: o.devices for o in provider_.offered() if o.devices}
     plugins = [w for w in chosen if w.name in devices]
@@ -416,6 +476,8 @@ def _create(
         raw.disable_fallback()
         return raw
     except Exception as error:
+        if part is not None:
+            part.unlink(missing_ok=True)
         if guard.fired == "timeout":
             raise LoadTimeoutError(name, timeout_s or 0.0) from error
         raise from_engine(error, model=name, doing="load") from error

@@ -31,6 +31,7 @@ class WarmUp(Displayable):
     samples : the runs after that, in seconds
     settled_at : index of the first of them from which the times are steady; None: not settled
     stopped : whether someone stopped it early
+    kept : whether the optimised graph came from the cache
     """
 
     model: str
@@ -39,6 +40,7 @@ class WarmUp(Displayable):
     samples: Samples
     settled_at: int | None
     stopped: bool = False
+    kept: bool = False
 
     @property
     def settling_s(self) -> float:
@@ -71,6 +73,11 @@ class WarmUp(Displayable):
             notes.append(
                 f"The times did not settle within {count(self.samples.n, 'run')}: "
                 "the machine is busy, or more runs are needed."
+            )
+        if self.kept:
+            notes.append(
+                "The optimised graph was kept from an earlier load: read is finding it, "
+                "optimise is opening it."
             )
         if self.load.get("read") == 0.0:
             notes.append("The engine read the file itself: reading is part of optimise.")
@@ -126,6 +133,7 @@ def warm_up(
     *,
     runs: int = 30,
     stop: Stop | None = None,
+    kept: bool = False,
 ) -> WarmUp:
     """Call ``run`` until its times settle, at most ``runs`` times.
 
@@ -151,4 +159,5 @@ def warm_up(
         samples=Samples(tuple(values), model),
         settled_at=at,
         stopped=at is None and len(values) < runs,
+        kept=kept,
     )
