@@ -26,6 +26,7 @@ from workbench.errors import (
 )
 from workbench.models import store
 from workbench.models.cache import CacheInfo, SessionCache, Unloaded
+from workbench.models.ledger import Ledger, MemoryLedger
 from workbench.models.model import Model
 from workbench.models.optimised import GraphCache
 from workbench.models.session import Options, Session, open_session
@@ -99,9 +100,11 @@ class ModelHub(Displayable):
             if isinstance(error, WorkbenchError):
                 raise
             raise ConfigError("model_dir", model_dir, "a folder's path") from error
+        self._ledger = Ledger()
         self._cache = SessionCache(
             given.max_models_in_memory if max_models is None else max_models,
             given.max_model_bytes if max_bytes is None else max_bytes,
+            self._ledger,
         )
         use = given.graph_cache if graph_cache is None else graph_cache
         self._graphs = GraphCache(limit_bytes=given.max_graph_cache_bytes) if use else None
@@ -287,10 +290,12 @@ class ModelHub(Displayable):
     def _open(self, model: Model, timeout_s: float | None) -> Session:
         if self._identity(model) != self._described(model):
             self.handle(model.asked, model.options)  # looks at it again before the engine does
-        return open_session(
+        session = open_session(
             model.path, model.options, model.graph,
             name=model.id, timeout_s=timeout_s, graphs=self._graphs,
         )  # fmt: skip
+        session.ledger = self._ledger
+        return session
 
     def _key(self, model: Model) -> Key:
         try:
@@ -359,6 +364,10 @@ class ModelHub(Displayable):
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, evictions, and what is live."""
         return self._cache.info()
+
+    def memory(self) -> MemoryLedger:
+        """Return the process's memory before and after all that this hub did, and who holds it."""
+        return self._ledger.look(self._cache.holders())
 
     def rows(self) -> list[dict[str, Any]]:
         """Describe every model without opening or reading any: a row each."""

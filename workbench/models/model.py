@@ -216,15 +216,16 @@ class Model(Displayable):
                 except (CancelledError, InferenceTimeoutError):
                     if stop is None or not stop.over:
                         raise
-            return warm_up(
-                self.id,
-                run,
-                session.facts.load,
-                session.first_run_s or nan,
-                runs=runs,
-                stop=stop,
-                kept=session.facts.kept,
-            )
+            with self._hub._ledger.noting("warm-up", self.id):
+                return warm_up(
+                    self.id,
+                    run,
+                    session.facts.load,
+                    session.first_run_s or nan,
+                    runs=runs,
+                    stop=stop,
+                    kept=session.facts.kept,
+                )
 
     def sample_feeds(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         """Make arrays that fit the inputs: the same every time, for warming up and measuring.

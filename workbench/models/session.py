@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.gate import GraphFacts, Port
+    from workbench.models.ledger import Ledger
     from workbench.models.optimised import GraphCache, Key
     from workbench.stopping import Stop
 
@@ -164,6 +165,10 @@ class Session:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: seconds of the first run; None before it
     first_run_s: float | None = None
+    #: runs so far; one that fails counts
+    runs: int = 0
+    #: where some of them are noted; None for a private session
+    ledger: Ledger | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
 
@@ -209,6 +214,9 @@ class Session:
         if stop is not None:
             stop.check(f"The run of model {self.name!r}")
             deadline_s = min(deadline_s, stop.deadline_s)
+        self.runs = n = self.runs + 1
+        noted = (n & (n - 1) == 0 or n & 1023 == 0) and self.ledger is not None  # ledger.py: why
+        before = resident_bytes() if noted else None
         started = clock() if self.first_run_s is None else 0.0
         watchdog = stopping.watchdog
         watchdog.begin(guard, deadline_s)
@@ -230,6 +238,8 @@ class Session:
             self._spare.append(guard)
         if self.first_run_s is None:
             self.first_run_s = clock() - started
+        if noted and self.ledger is not None:
+            self.ledger.note("run", self.name, before, f"run {n}")
         return answer  # type: ignore[no-any-return]
 
     def _why(
