@@ -27,7 +27,7 @@ from workbench.cards import Card, Facts, Notes, Table, as_text
 from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line, pip
 from workbench.settings import Settings, cache_folder, nearest_ancestor
 from workbench.spreadsheet import safe_cell
-from workbench.units import seconds, share, size
+from workbench.units import count, seconds, share, size
 
 if TYPE_CHECKING:
     from workbench.inference.results import Failure, Result
@@ -305,6 +305,7 @@ def _info_blocks() -> tuple[Facts | Notes, ...]:
     running = (
         *machine.facts(),
         ("spinning", f"{'on' if spins else 'off'} ({why})"),
+        ("pool of threads", _pool()),
         ("time limit of a run", seconds(Settings().timeout_s)),
         ("models kept live", str(Settings().max_models_in_memory)),
         ("largest image file", size(Settings().max_image_bytes)),
@@ -325,6 +326,16 @@ def _info_blocks() -> tuple[Facts | Notes, ...]:
         Facts(missing or (("nothing", "all extras are installed"),), "Not installed"),
         Notes(tuple(f"This would help here: {line}" for line in helpful)),
     )
+
+
+def _pool() -> str:
+    """Say whether models share their threads."""
+    from workbench.models.threadpool import why_no_pool
+
+    asked, why = Settings().shared_threads, why_no_pool()
+    if asked is None:
+        return "one a model"
+    return f"one a model ({why})" if why else f"{count(asked, 'thread')} for all models"
 
 
 def _core_packages() -> tuple[str, ...]:

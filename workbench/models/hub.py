@@ -68,6 +68,8 @@ class ModelHub(Displayable):
     timeout_s : limit of one run in seconds; None for ``INFERENCE_TIMEOUT`` (30 s)
     graph_cache : load optimised graphs from the cache folder, and keep them there; None for
         ``GRAPH_CACHE`` (yes)
+    shared_threads : threads of one pool for all models of the process; None for
+        ``SHARED_THREADS`` (a pool a model). ``threads=`` and ``spinning=`` of a load win
 
     Examples
     --------
@@ -87,6 +89,7 @@ class ModelHub(Displayable):
         max_bytes: int | None = None,
         timeout_s: float | None = None,
         graph_cache: bool | None = None,
+        shared_threads: int | None = None,
     ) -> None:
         given = Settings()
         require_count("max_models", max_models, optional=True)
@@ -106,6 +109,8 @@ class ModelHub(Displayable):
             given.max_model_bytes if max_bytes is None else max_bytes,
             self._ledger,
         )
+        require_count("shared_threads", shared_threads, optional=True)
+        self.shared_threads = given.shared_threads if shared_threads is None else shared_threads
         use = given.graph_cache if graph_cache is None else graph_cache
         self._graphs = GraphCache(limit_bytes=given.max_graph_cache_bytes) if use else None
         self._named: dict[str, _Named] = {}
@@ -293,6 +298,7 @@ class ModelHub(Displayable):
         session = open_session(
             model.path, model.options, model.graph,
             name=model.id, timeout_s=timeout_s, graphs=self._graphs,
+            shared_threads=self.shared_threads,
         )  # fmt: skip
         session.ledger = self._ledger
         return session

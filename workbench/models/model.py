@@ -280,7 +280,7 @@ class Model(Displayable):
             rows += [
                 ("provider", live.provider_text),
                 ("precision", live.precision),
-                ("threads", str(live.threads)),
+                ("threads", live.threads_text),
                 ("spinning", live.spinning_text),
             ]
             if live.memory_bytes is not None:

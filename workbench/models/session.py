@@ -34,7 +34,9 @@ from workbench.errors import (
 from workbench.host import host, resident_bytes
 from workbench.models import provider as provider_
 from workbench.models.engine import engine
+from workbench.models.opening import How, create, from_kept, try_keeping
 from workbench.models.provider import CPU, FUSING, Wanted, short
+from workbench.models.threadpool import share_threads
 from workbench.timing import Stages, Stopwatch, clock
 from workbench.units import count, shape, share
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from workbench.models.gate import GraphFacts, Port
     from workbench.models.ledger import Ledger
-    from workbench.models.optimised import GraphCache, Key
+    from workbench.models.optimised import GraphCache
     from workbench.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class SessionFacts:
         graph was kept, of finding and checking it and of opening it. ``keep`` is the time that
         checking a new one and putting it into the cache took (writing it is part of optimise)
     kept : whether the optimised graph came from the cache
+    shared_threads : whether the threads are the pool's that models share
     memory_bytes : what the process grew by when it was opened, an estimate; None where unknown
     notes : fall-backs and the like, in words
     """
@@ -131,6 +134,7 @@ class SessionFacts:
     load: Stages
     memory_bytes: int | None = None
     kept: bool = False
+    shared_threads: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -139,6 +143,11 @@ class SessionFacts:
         if len(self.ran) < 2:
             return self.provider
         return ", ".join(f"{short(r.provider)} {r.nodes} of {r.of} nodes" for r in self.ran)
+
+    @property
+    def threads_text(self) -> str:
+        """How many threads, and whether they are shared."""
+        return f"{self.threads}{' (one pool for all models)' if self.shared_threads else ''}"
 
     @property
     def spinning_text(self) -> str:
@@ -321,6 +330,7 @@ def open_session(
     timeout_s: float | None = None,
     optimised: bool = True,
     graphs: GraphCache | None = None,
+    shared_threads: int | None = None,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -333,6 +343,8 @@ def open_session(
     timeout_s : limit of the load, where the engine can be stopped (onnxruntime ≥ 1.22)
     optimised : False leaves the graph as it is (for measurements)
     graphs : where optimised graphs are kept, and taken from; None for a plain load
+    shared_threads : size of the pool that models share (see :mod:`workbench.models.threadpool`),
+        used where the options name neither threads nor spinning; None for threads of its own
 
     Raises
     ------
@@ -343,18 +355,17 @@ def open_session(
     ProviderFallbackWarning : another provider than the one asked for runs the model
     """
     ort = engine()
-    threads = options.threads or host().threads
-    spinning, why = resolve_spinning(options.spinning, threads)
     chosen, missing = provider_.choose(options.providers)
+    threads, spinning, why, shared, no_pool = _threads(options, shared_threads)
     if missing and options.strict:
         raise ConfigError("providers", str(options.providers and options.providers[0]),
                           "a provider that can run here", hint=f"{missing[0]}.")  # fmt: skip
     before = resident_bytes()
     watch = Stopwatch()
-    how = _How(chosen, threads, spinning, optimised, name, timeout_s)
-    notes = list(missing)
+    how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s)
+    notes = [*missing, *([f"{no_pool}: a pool a model."] if no_pool else [])]
     key = graphs.key(facts, chosen, "all") if graphs is not None and optimised else None
-    raw = _from_kept(ort, how, graphs, key, watch)
+    raw = from_kept(ort, how, graphs, key, watch)
     kept = raw is not None
     if not kept:
         watch = Stopwatch()
@@ -366,7 +377,7 @@ def open_session(
         watch.lap("read")
         part = graphs.part(key) if graphs is not None and key is not None and whole else None
         try:
-            raw = _try_keeping(ort, source, how, part)
+            raw = try_keeping(ort, source, how, part)
         except WorkbenchError as error:
             first = chosen[0]
             if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
@@ -374,7 +385,7 @@ def open_session(
             notes.append(f"{first} failed to take the model ({error.message})")
             log.info("%s: %s", name, notes[-1])
             chosen = (Wanted(CPU),)
-            raw = _create(ort, source, replace(how, chosen=chosen))
+            raw = create(ort, source, replace(how, chosen=chosen))
         watch.lap("optimise")
         if graphs is not None and key is not None and part is not None:
             # what was read must be what the gate has seen, or it would be kept for another file
@@ -399,6 +410,7 @@ def open_session(
             stoppable=not any(r.provider in FUSING for r in ran) and lead not in FUSING,
             load=watch.stages(),
             kept=kept,
+            shared_threads=shared,
             memory_bytes=_grown(before, facts.size_bytes),
             notes=tuple(notes),
         ),
@@ -412,98 +424,15 @@ def open_session(
     return session
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """How the engine is asked to open a session; all that is resolved already."""
-
-    chosen: tuple[Wanted, ...]
-    threads: int
-    spinning: bool
-    optimised: bool
-    name: str
-    timeout_s: float | None
-
-
-def _from_kept(
-    ort: Any, how: _How, graphs: GraphCache | None, key: Key | None, watch: Stopwatch
-) -> Any:
-    """Open the graph that is kept for a key; None where there is none that can be opened."""
-    if graphs is None or key is None or (kept := graphs.find(key)) is None:
-        return None
-    watch.lap("read")
-    try:  # by its path: the engine reads it in less time than it takes to hand it the bytes
-        raw = _create(ort, str(kept), replace(how, optimised=False))
-        watch.lap("optimise")
-        return raw
-    except LoadTimeoutError:
-        raise
-    except WorkbenchError as error:
-        graphs.discard(key, f"the engine does not open it: {error.message}")
-        return None
-
-
-def _try_keeping(ort: Any, source: bytes | str, how: _How, part: Path | None) -> Any:
-    """Open a session and write its graph to ``part``; a disk that takes none is no harm."""
-    if part is not None:
-        try:
-            return _create(ort, source, how, part)
-        except LoadTimeoutError:
-            raise
-        except WorkbenchError as error:
-            log.debug("%s: opened once more, without keeping its graph: %s", how.name, error)
-    return _create(ort, source, how)
-
-
-def _create(ort: Any, source: bytes | str, how: _How, part: Path | None = None) -> Any:
-    """Let the engine open a session; its optimised graph is written to ``part``, if given."""
-    chosen, name, timeout_s = how.chosen, how.name, how.timeout_s
-    made = ort.SessionOptions()
-    made.log_severity_level = 3
-    made.intra_op_num_threads = how.threads
-    made.inter_op_num_threads = 1
-    made.add_session_config_entry("session.intra_op.allow_spinning", str(int(how.spinning)))
-    made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    if part is not None:
-        made.optimized_model_filepath = str(part)
-    if not how.optimised:
-        made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    devices = {o.name: o.devices for o in provider_.offered() if o.devices}
-    plugins = [w for w in chosen if w.name in devices]
-    for wanted in plugins:
-        made.add_provider_for_devices(_pick(devices[wanted.name], wanted), _plugin_options(wanted))
-    names = [(w.name, dict(w.options)) for w in chosen if w.name not in devices]
-
-    def give_up() -> None:
-        if hasattr(made, "set_load_cancellation_flag"):
-            made.set_load_cancellation_flag(True)
-
-    guard = stopping.watchdog.begin(stopping.Guard(give_up), stopping.deadline(timeout_s))
-    try:
-        with warnings.catch_warnings():  # what it warns of is found out and said by us
-            warnings.simplefilter("ignore")
-            # providers must not be named again beside those of the options
-            raw = ort.InferenceSession(source, made, **({} if plugins else {"providers": names}))
-        raw.disable_fallback()
-        return raw
-    except Exception as error:
-        if part is not None:
-            part.unlink(missing_ok=True)
-        if guard.fired == "timeout":
-            raise LoadTimeoutError(name, timeout_s or 0.0) from error
-        raise from_engine(error, model=name, doing="load") from error
-    finally:
-        stopping.watchdog.end(guard)
-
-
-def _pick(devices: tuple[Any, ...], wanted: Wanted) -> list[Any]:
-    """Choose a plugin's device: the one named by the option ``device``, else its CPU, else any."""
-    asked = dict(wanted.options).get("device", "CPU").upper()
-    named = [d for d in devices if provider_._device_name(d).upper() == asked]
-    return named[:1] or list(devices[:1])
-
-
-def _plugin_options(wanted: Wanted) -> dict[str, str]:
-    return {key: value for key, value in wanted.options if key != "device"}
+def _threads(options: Options, pool: int | None) -> tuple[int, bool, str, bool, str]:
+    """Return threads, spinning and why, whether the pool is shared, and why it is not."""
+    no_pool = ""
+    if pool is not None and options.threads is None and options.spinning == "auto":
+        no_pool = share_threads(pool)
+        if not no_pool:
+            return pool, pool > 1, "as the shared pool does", True, ""
+    threads = options.threads or host().threads
+    return threads, *resolve_spinning(options.spinning, threads), False, no_pool
 
 
 def resolve_spinning(asked: bool | Literal["auto"], threads: int) -> tuple[bool, str]:
