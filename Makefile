@@ -3,7 +3,7 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test notebooks refresh bench clean
+.PHONY: help install format check test browser notebooks refresh bench clean
 
 help:  ## print these verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -24,6 +24,9 @@ check:  ## lint, format, types, floors
 
 test:  ## all tests and doctests, with no network
 	$(PYTHON) -m pytest
+
+browser:  ## the tests in a real browser alone; what they saw is kept in build/screenshots
+	SCREENSHOTS=$(or $(SCREENSHOTS),build/screenshots) $(PYTHON) -m pytest tests/browser
 
 notebooks:  ## run every notebook and compare with what is stored
 	$(if $(NOTEBOOKS),$(PYTHON) -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS),@echo "no notebooks")

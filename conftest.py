@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-#: Scripts that make golden values with libraries that are not needed to compare with them.
-collect_ignore_glob = ["tests/golden/*.py"]
+#: Not searched for doctests: scripts that make golden values with libraries that are not needed to
+#: compare with them, and files of fixtures, which all have one module's name.
+collect_ignore_glob = ["tests/golden/*.py", "tests/*conftest.py"]
 #: Set by .ci/run: a skip that is not listed below is a failure there.
 CI = bool(os.environ.get("WORKBENCH_CI"))
 #: A test marked ``acceptance`` may skip (it needs models that are not part of the project), and
@@ -20,8 +21,9 @@ MAY_SKIP = re.compile(r"^(acceptance|platform|not installable): ")
 #: Variables that settings.py reads: a developer's own values must not change a test.
 _VARIABLES = (  # noqa: SIM905  (a column of strings reads worse)
     "MODEL_DIR DATA_DIR MAX_MODELS_IN_MEMORY MAX_MODEL_BYTES INFERENCE_TIMEOUT MAX_BATCH_SIZE "
-    "MAX_IMAGE_BYTES LOG_LEVEL HOST PORT API_KEYS NO_COLOR GRAPH_CACHE "
-    "MAX_GRAPH_CACHE_BYTES SHARED_THREADS"
+    "MAX_IMAGE_BYTES LOG_LEVEL HOST PORT API_KEYS NO_COLOR OFFLINE MIRRORS HF_ENDPOINT HF_TOKEN "
+    "IPFS_GATEWAYS MAX_DOWNLOAD_BYTES DOWNLOAD_TIMEOUT ALLOW_HTTP ALLOW_PRIVATE CA_FILE "
+    "GRAPH_CACHE MAX_GRAPH_CACHE_BYTES SHARED_THREADS"
 ).split()
 
 

@@ -101,3 +101,31 @@ PLAIN = {
     "labels": ["red", "green", "blue"],
     "activation": "softmax",
 }
+
+
+def deadly(path: Path) -> Path:
+    """Divide the least int64 by (x − 1): with x = 0 the processor stops the process (SIGFPE)."""
+    nodes = [h.make_node("Sub", ["x", "one"], ["by"]), h.make_node("Div", ["least", "by"], ["y"])]
+    ports = [_port("x", ["n"], T.INT64)], [_port("y", ["n"], T.INT64)]
+    weights = {"one": np.ones(1, np.int64), "least": np.array([-(2**63)], np.int64)}
+    return save(path, nodes, *ports, weights)
+
+
+def mask(path: Path, *, opset: int = 17) -> Path:
+    """Give each pixel two scores, by two convolutions: a picture in, no classes out."""
+    rng = np.random.default_rng(3)
+    weights = {
+        "one": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "two": rng.normal(size=(2, 4, 1, 1)).astype(np.float32),
+    }
+    nodes = [
+        h.make_node("Conv", ["images", "one"], ["seen"], pads=[1, 1, 1, 1]),
+        h.make_node("Relu", ["seen"], ["kept"]),
+        h.make_node("Conv", ["kept", "two"], ["mask"]),
+    ]
+    ports = [_port("images", ["n", 3, 8, 8])], [_port("mask", ["n", 2, 8, 8])]
+    initializers = [onnx.numpy_helper.from_array(v, k) for k, v in weights.items()]
+    graph = h.make_graph(nodes, path.stem, *ports, initializers)
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=7)
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -258,8 +258,8 @@ def test_json_is_whole_even_when_it_is_interrupted(
 
     classify = Runner.classify
 
-    def interrupted(self: Runner, path: Path, **options: object) -> object:
-        if path.name == "coffee.png":
+    def interrupted(self: Runner, path: str, **options: object) -> object:
+        if Path(path).name == "coffee.png":
             raise KeyboardInterrupt
         return classify(self, path, **options)
 

@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 import types
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -15,12 +16,55 @@ from PIL import Image
 
 from workbench import drawing
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 HOSTILE = "$\\frac{1}{<b>\x1b[31m\n猫"
 PHOTO = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 PARTS = {"read and check": 0.035, "create session": 0.083, "first run": 0.030}
 RUNS = [0.030, 0.012, 0.008, *[0.0056 + 0.0001 * (i % 3) for i in range(20)]]
 
+BLOCKS = np.exp(np.random.default_rng(1).normal(-0.3, 0.02, 30))
+ITSELF = np.exp(np.random.default_rng(2).normal(0, 0.02, (30, 2)))
+
+
+def verdict(names: tuple[str, str] = ("a", "b"), title: str = "b is 35 % faster than a.") -> Figure:
+    return drawing.verdict(
+        BLOCKS, ITSELF, names=names, runs_s=(RUNS, [0.7 * v for v in RUNS]),
+        interval=(0.72, 0.74, 0.76), threshold=1.04, looks=[12, 30], title=title,
+    )  # fmt: skip
+
+
+def no_verdict() -> Figure:
+    nothing = float("nan")
+    return drawing.verdict(
+        np.array([]), np.empty((0, 2)), names=("a", "a"), runs_s=([], []),
+        interval=(nothing, nothing, nothing), threshold=nothing, looks=[],
+    )  # fmt: skip
+
+
 FIGURES = {
+    "verdict": verdict,
+    "verdict without runs": no_verdict,
+    "hostile verdict": lambda: verdict((HOSTILE, HOSTILE), HOSTILE),
+    "ecdf": lambda: drawing.ecdf({"a": RUNS, HOSTILE: [0.02], "none": []}, title=HOSTILE),
+    "ecdf of many": lambda: drawing.ecdf({f"row {n}": RUNS for n in range(12)}),
+    "no ecdf": lambda: drawing.ecdf({}),
+    "throughput": lambda: drawing.throughput(
+        [
+            ("a", "a, batch 1", 0.001, 900.0),
+            ("a", "a, batch 4", 0.003, 1200.0),
+            (HOSTILE, HOSTILE, 0.002, 500.0),
+            ("b", "b", float("nan"), float("nan")),
+        ],
+        title=HOSTILE,
+    ),
+    "no throughput": lambda: drawing.throughput([]),
+    "heat": lambda: drawing.heat(
+        {"a": {(1, 1): 0.001, (1, 2): 0.0008, (4, 1): 0.004}, HOSTILE: {(1, 1): float("nan")}},
+        title=HOSTILE,
+    ),
+    "no heat": lambda: drawing.heat({}),
     "stages of one": lambda: drawing.stacked_bars({"": {"decode": 0.0015, "run": 0.0056}}),
     "stages of three": lambda: drawing.stacked_bars(
         {"a": {"decode": 1e-3, "run": 5e-3}, "b": {"run": 9e-3}, "c": {}}, title="Where time goes"
@@ -253,6 +297,40 @@ def test_a_spread_says_each_median_and_what_does_not_fit_on_the_scale():
     assert "99 runs, median 10.0 ms" in said
     assert "40 runs, median 20.0 ms; 1 off the scale, up to 5.00 s →" in said
     assert figure.axes[0].get_xlim() == pytest.approx((0, 22)), "one hiccup squeezes nothing"
+
+
+def test_a_verdict_shows_its_sentence_its_blocks_and_the_band_that_is_noise():
+    figure = verdict()
+    assert figure.get_suptitle() == "b is 35 % faster than a."
+    left, right = figure.axes
+    assert [line.get_xdata().size for line in left.lines if line.get_label() == "a block"] == [30]
+    low, high = left.get_ylim()
+    assert low < BLOCKS.min() < BLOCKS.max() < high
+    band = next(p for p in left.patches if p.get_label() == "noise floor")
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((1 / 1.04, 1.04))
+    assert [text.get_text() for text in right.get_legend().get_texts()] == ["a", "b"]
+    assert len({line.get_linestyle() for line in right.lines if len(line.get_xdata()) > 2}) == 2
+
+
+def test_a_line_of_shares_ends_at_all_and_passes_the_median_at_a_half():
+    axes = drawing.ecdf({"a": RUNS}).axes[0]
+    steps, middle = axes.lines[:2]
+    assert steps.get_ydata()[-1] == 1
+    assert middle.get_xdata()[0] == pytest.approx(1e3 * np.median(RUNS))
+
+
+def test_heat_writes_every_duration_and_a_dash_where_there_is_none():
+    axes = drawing.heat({"a": {(1, 1): 0.001, (4, 2): 0.004}}).axes[0]
+    assert [t.get_text() for t in axes.texts] == ["1.00 ms", "–", "–", "4.00 ms"]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["1", "2"]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["1", "4"]
+
+
+def test_throughput_names_the_points_of_a_group_by_what_they_differ_in():
+    points = [("m", "m, batch 1", 0.001, 900.0), ("m", "m, batch 4", 0.003, 1200.0)]
+    axes = drawing.throughput(points).axes[0]
+    assert [t.get_text() for t in axes.texts] == ["batch 1", "batch 4"]
+    assert axes.lines[0].get_xydata().tolist() == [[1.0, 900.0], [3.0, 1200.0]]
 
 
 def test_the_box_of_a_spread_holds_the_middle_half():

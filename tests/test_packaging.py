@@ -97,7 +97,8 @@ def test_the_example_of_settings_changes_nothing_as_it_stands(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "verb", ["install", "format", "check", "test", "notebooks", "refresh", "bench", "clean"]
+    "verb",
+    ["install", "format", "check", "test", "browser", "notebooks", "refresh", "bench", "clean"],
 )
 def test_the_makefile_explains_every_verb(verb):
     text = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -28,6 +28,15 @@ READ = {
     "max_image_bytes": ("MAX_IMAGE_BYTES", "2000", 2000),
     "log_level": ("LOG_LEVEL", "debug", "DEBUG"),
     "port": ("PORT", "0", 0),
+    "offline": ("OFFLINE", "true", True),
+    "mirrors": ("MIRRORS", "/srv/models, https://m.example", ("/srv/models", "https://m.example")),
+    "hf_endpoint": ("HF_ENDPOINT", "https://hf.example/", "https://hf.example"),
+    "ipfs_gateways": ("IPFS_GATEWAYS", "http://127.0.0.1:1", ("http://127.0.0.1:1",)),
+    "max_download_bytes": ("MAX_DOWNLOAD_BYTES", "3000", 3000),
+    "download_timeout": ("DOWNLOAD_TIMEOUT", "2500", 2500.0),
+    "allow_http": ("ALLOW_HTTP", "1", True),
+    "allow_private": ("ALLOW_PRIVATE", "yes", True),
+    "ca_file": ("CA_FILE", "ca.pem", Path("ca.pem")),
 }
 every = pytest.mark.parametrize("field", READ)
 
@@ -47,7 +56,11 @@ def test_the_defaults_are_those_of_the_documentation():
         shown = (
             ""
             if default in (None, ())
-            else f"{default:g}"
+            else ",".join(default)
+            if isinstance(default, tuple)
+            else str(default).lower()
+            if isinstance(default, bool)
+            else f"{default:.0f}"
             if isinstance(default, float)
             else str(default)
         )
@@ -88,7 +101,46 @@ def test_a_variable_wins_over_the_file_and_the_file_over_the_default(field, monk
 
 
 def test_every_field_is_tried_here():
-    assert set(READ) | {"host", "api_keys", "no_color"} == set(Settings.model_fields)
+    others = {"host", "api_keys", "hf_token", "no_color"}
+    assert set(READ) | others == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://me:p@ss@h.example/x?sig=1", "https://h.example/x?…"),
+        ("https://me:SECRET/1@h.example/x", "https://…"),
+        ("https://me:SECRET?1@h.example/x", "https://…"),
+        ("https://[::1]:8080/x#k", "https://[::1]:8080/x?…"),
+        ("hf://org/net@main/m.onnx", "hf://org/net@main/m.onnx"),
+        ("resnet18-v2-7", "resnet18-v2-7"),
+    ],
+)
+def test_an_address_is_shown_without_credentials(address, shown):
+    assert settings.without_credentials(address) == shown
+
+
+def test_no_credential_is_shown(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRET")
+    monkeypatch.setenv("MIRRORS", "https://me:SECRET@m.example/a?sig=SECRET,/srv/models")
+    given = Settings()
+    assert given.hf_token.get_secret_value() == "hf_SECRET"
+    assert "https://m.example/a?…, /srv/models" in str(given)
+    assert "SECRET" not in str(given) + repr(given) + given._repr_html_()
+
+
+@pytest.mark.parametrize("text", ["ftp://a.example", "hf", "https://", "https://a.example/?x=1"])
+def test_a_server_is_named_by_its_address(text, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", text)
+    with pytest.raises(ConfigError, match=r"^HF_ENDPOINT is .*the address of a server"):
+        Settings()
+
+
+def test_a_gateway_with_credentials_is_not_shown_when_it_cannot_be(monkeypatch):
+    monkeypatch.setenv("IPFS_GATEWAYS", "https://me:SECRET@g.example?x=SECRET")
+    with pytest.raises(ConfigError) as caught:
+        Settings()
+    assert "SECRET" not in str(caught.value)
 
 
 def test_the_file_of_the_nearest_ancestor_is_taken(folder, monkeypatch):
@@ -230,7 +282,7 @@ def test_a_working_directory_that_has_been_deleted_has_no_ancestors(tmp_path, mo
 
 def test_a_home_folder_that_nobody_has_is_an_error_with_its_variable(monkeypatch):
     monkeypatch.setenv("MODEL_DIR", "~no_such_user/models")
-    with pytest.raises(ConfigError, match=r"^MODEL_DIR is .*; expected a folder; no user has"):
+    with pytest.raises(ConfigError, match=r"^MODEL_DIR is .*; expected a path; no user has"):
         Settings()
 
 

@@ -17,31 +17,45 @@ __version__ = "0.1.0"
 
 #: public name → where it is: "module" (same name there), "module:name", or "module:" (itself)
 _WHERE = {
+    "Benchmark": "workbench.bench.outcome",
+    "ColdStart": "workbench.bench.cold",
+    "Conformance": "workbench.bench.conformance",
     "Evaluation": "workbench.inference.evaluate",
     "Failure": "workbench.inference.results",
+    "FitLimits": "workbench.bench.limits",
     "Model": "workbench.models.model",
     "ModelHub": "workbench.models.hub",
     "ModelSpec": "workbench.models.spec",
     "OpinionGrid": "workbench.inference.opinion",
     "Opinions": "workbench.inference.opinion",
     "Pipeline": "workbench.preprocessing.pipeline",
+    "Profile": "workbench.models.profile",
+    "QuantizeOptions": "workbench.bench.quantization",
     "Result": "workbench.inference.results",
     "Results": "workbench.inference.results",
     "Runner": "workbench.inference.runner",
     "Samples": "workbench.timing",
+    "Scenarios": "workbench.bench.scenario",
     "Settings": "workbench.settings",
     "Stages": "workbench.timing",
     "Stop": "workbench.stopping",
     "Trace": "workbench.preprocessing.pipeline",
+    "Verdict": "workbench.bench.verdict",
     "WarmUp": "workbench.models.warmup",
     "WorkbenchError": "workbench.errors",
     "WorkbenchWarning": "workbench.errors",
     "app": "workbench.widgets",
+    "benchmark": "workbench.bench.suite",
+    "cold_start": "workbench.bench.starting",
+    "compare": "workbench.bench.comparison",
+    "conformance": "workbench.bench.variants",
     "default_hub": "workbench.models.hub",
     "errors": "workbench.errors:",
     "evaluate": "workbench.inference.evaluate",
     "example": "workbench.models.store",
+    "load_benchmark": "workbench.bench.capsule",
     "presets": "workbench.preprocessing.presets:",
+    "quantize": "workbench.bench.quantization",
     "read_image": "workbench.preprocessing.images",
     "report": "workbench.page",
     "steps": "workbench.preprocessing.steps:",
@@ -49,6 +63,19 @@ _WHERE = {
 
 if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench import errors as errors
+    from workbench.bench.capsule import load_benchmark as load_benchmark
+    from workbench.bench.cold import ColdStart as ColdStart
+    from workbench.bench.comparison import compare as compare
+    from workbench.bench.conformance import Conformance as Conformance
+    from workbench.bench.limits import FitLimits as FitLimits
+    from workbench.bench.outcome import Benchmark as Benchmark
+    from workbench.bench.quantization import QuantizeOptions as QuantizeOptions
+    from workbench.bench.quantization import quantize as quantize
+    from workbench.bench.scenario import Scenarios as Scenarios
+    from workbench.bench.starting import cold_start as cold_start
+    from workbench.bench.suite import benchmark as benchmark
+    from workbench.bench.variants import conformance as conformance
+    from workbench.bench.verdict import Verdict as Verdict
     from workbench.errors import WorkbenchError as WorkbenchError
     from workbench.errors import WorkbenchWarning as WorkbenchWarning
     from workbench.inference.evaluate import Evaluation as Evaluation
@@ -62,6 +89,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.models.hub import ModelHub as ModelHub
     from workbench.models.hub import default_hub as default_hub
     from workbench.models.model import Model as Model
+    from workbench.models.profile import Profile as Profile
     from workbench.models.spec import ModelSpec as ModelSpec
     from workbench.models.store import example as example
     from workbench.models.warmup import WarmUp as WarmUp

@@ -2,7 +2,8 @@
 
 Readable in a plain terminal and in a pipe; colours only on a terminal and without ``NO_COLOR``.
 Exit codes: 0 all went well, 1 something could not be done (each thing in one sentence on
-stderr), 2 the command line cannot be understood, 130 interrupted.
+stderr), 2 the command line cannot be understood, 3 slower than allowed (``bench``), 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -18,25 +19,33 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
 from workbench import __version__
 from workbench.cards import Card, Facts, Notes, Table, as_text
-from workbench.errors import DISTRIBUTION, MissingFileError, WorkbenchError, install_line, pip
-from workbench.settings import Settings, cache_folder, nearest_ancestor
+from workbench.errors import (
+    DISTRIBUTION,
+    ConfigError,
+    MissingFileError,
+    WorkbenchError,
+    install_line,
+    pip,
+)
+from workbench.settings import Settings, cache_folder, nearest_ancestor, without_credentials
 from workbench.spreadsheet import safe_cell
 from workbench.units import count, seconds, share, size
 
 if TYPE_CHECKING:
+    from workbench.bench.outcome import Benchmark
     from workbench.inference.results import Failure, Result
     from workbench.inference.runner import Runner
     from workbench.models.model import Model
 
 app = typer.Typer(
     name="workbench",
-    help="A laboratory for ONNX models: classify pictures, look at models, open JupyterLab.",
+    help="A laboratory for ONNX models: classify pictures, measure models, open JupyterLab.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,9 +59,13 @@ DEFAULT_MODEL = "cifar10"
 _EXTRAS = {
     "heif": ("pillow_heif", "HEIC photos"),
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
+    "remote": ("fsspec", "models in s3:// and gs:// buckets"),
+    "parquet": ("pyarrow", "Parquet tables of benchmarks"),
 }
 
-Images = Annotated[list[str], typer.Argument(help="Pictures, or folders of pictures.")]
+Images = Annotated[
+    list[str], typer.Argument(help="Pictures, folders of pictures, or https addresses.")
+]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Id, or path to an .onnx file.")]
 TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Classes in each answer.")]
 
@@ -127,7 +140,7 @@ def _answers(runner: Runner, path: str, handle: Model) -> Iterator[Result | Fail
         else:
             yield from runner.stream(path, model=handle)
     except WorkbenchError as error:
-        yield Failure(source=path, error=error, model=handle.id)
+        yield Failure(source=without_credentials(path), error=error, model=handle.id)
 
 
 class _Writer(Protocol):
@@ -206,11 +219,17 @@ def _plain_card(answer: Result | Failure) -> Card:
 @app.command()
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Add those of the catalogue that can be pulled.")
+    ] = False,
 ) -> None:
     """List the models that can be used here."""
     from workbench.models.hub import ModelHub
 
     rows = ModelHub().rows()
+    if everything:
+        _list_all(rows, as_json)
+        return
     if as_json:
         typer.echo(json.dumps(rows, indent=2, allow_nan=False))
         return
@@ -228,6 +247,216 @@ def models(
         for r in rows
     )
     _show(Card("Models", (Table(columns, table, numeric=("size", "top-1")),)))
+
+
+def _list_all(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """List what is here, then what the catalogue has besides."""
+    from workbench.models.catalog import entries
+
+    here = {r["id"] for r in rows}
+    if as_json:
+        told = [
+            {"id": e.id, "task": e.task, "size_bytes": e.size_bytes, "licence": e.licence,
+             "accuracy": dict(e.accuracy), "sha256": e.sha256, "sources": list(e.sources),
+             "here": e.id in here}
+            for e in entries().values()
+        ]  # fmt: skip
+        typer.echo(json.dumps({"here": rows, "catalogue": told}, indent=2, allow_nan=False))
+        return
+    table = [(r["id"], r["task"], size(r["size_bytes"]), "–" if r["accuracy"] is None else
+              f"top1 {r['accuracy']:.3f}", r["licence"] or "–", "here") for r in rows]  # fmt: skip
+    table += [
+        (e.id, e.task, size(e.size_bytes), e.score or "–", e.licence, "pull")
+        for e in entries().values()
+        if e.id not in here
+    ]
+    columns = ("id", "task", "size", "accuracy", "licence", "is")
+    card = Table(columns, tuple(table), numeric=("size",))
+    _show(Card("Models here and in the catalogue (workbench pull ID)", (card,)))
+
+
+Source = Annotated[
+    str | None,
+    typer.Argument(help="Catalogue name, https://, hf://org/repo/file, ipfs://, s3://, gs:// or "
+                   "a path."),
+]  # fmt: skip
+Names = Annotated[list[str] | None, typer.Argument(help="Ids; all that are locked by default.")]
+Http = Annotated[bool | None, typer.Option("--allow-http", help="Take plain http as well.")]
+Private = Annotated[
+    bool | None,
+    typer.Option("--allow-private", help="Dial private, loopback and link-local addresses."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+@app.command()
+def pull(
+    source: Source = None,
+    name: Annotated[str | None, typer.Option("--id", help="Name that the model gets.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Hash that the file must have.")] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="JSON file with fields of its description.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put it in the place of another of that name.")
+    ] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Make the folder what its models.lock says.")
+    ] = False,
+    mirror: Annotated[
+        list[str] | None, typer.Option(help="Folder or server that is asked first; repeatable.")
+    ] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="Largest download.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Time limit in seconds.")] = None,
+    allow_http: Http = None,
+    allow_private: Private = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a model, verify it, and put it on the shelf with all that belongs to it."""
+    from workbench.models.hub import ModelHub
+
+    if locked == (source is not None):
+        raise typer.BadParameter("give a source, or --locked")
+    hub = ModelHub()
+    limits: dict[str, Any] = {"max_bytes": max_bytes, "timeout_s": timeout}
+    limits |= {"allow_http": allow_http, "allow_private": allow_private, "mirrors": mirror or None}
+    progress = sys.stderr.isatty() and not quiet
+    if source is None:
+        _show(hub.pull_locked(progress=progress, **limits)._card())
+        return
+    model = hub.pull(
+        source, name, sha256=sha256, metadata=metadata, replace=replace, progress=progress,
+        **limits,
+    )  # fmt: skip
+    _show(model._card())
+    typer.echo(f"Use it with: workbench classify -m {model.id} PICTURE", err=True)
+
+
+@app.command()
+def verify(
+    names: Names = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Take the hash of every file that was pulled again; exits with 1 where one is not right."""
+    from workbench.models.hub import ModelHub
+
+    told = ModelHub().verify(*(names or ()))
+    typer.echo(json.dumps(told.rows(), indent=2)) if as_json else _show(told._card())
+    if not told.ok:
+        for name, finding in told.wrong:
+            _complain(f"{name}: {finding.path} is {finding.state}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def update(
+    names: Names = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the difference.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    allow_http: Http = None,
+    allow_private: Private = None,
+) -> None:
+    """Ask the sources of what was pulled what they have now, and pull what has changed."""
+    from workbench.models.hub import ModelHub
+
+    told = ModelHub().update(
+        *(names or ()), dry_run=dry_run, progress=sys.stderr.isatty(), allow_http=allow_http,
+        allow_private=allow_private,
+    )  # fmt: skip
+    typer.echo(json.dumps(told.rows(), indent=2)) if as_json else _show(told._card())
+    if any(n.outcome == "failed" for n in told.news):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Ids, or paths to .onnx files.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Say whether the second is faster than the first.")
+    ] = False,
+    scenario: Annotated[
+        str | None, typer.Option(help="single_stream, multi_stream, server or offline.")
+    ] = None,
+    images: Annotated[list[Path] | None, typer.Option(help="Pictures to run on.")] = None,
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Time all from the bytes of a picture.")
+    ] = False,
+    batch: Annotated[list[int] | None, typer.Option(help="Pictures in a run.")] = None,
+    threads: Annotated[list[int] | None, typer.Option(help="Threads of one operator.")] = None,
+    min_time: Annotated[float, typer.Option(help="Seconds of runs, each configuration.")] = 1.0,
+    max_time: Annotated[float, typer.Option(help="Seconds in all.")] = 60.0,
+    save: Annotated[Path | None, typer.Option(help="Keep everything in this file.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A kept file: say what changed since.")
+    ] = None,
+    fail_if_slower: Annotated[
+        str | None, typer.Option(help="With --against: exit with 3 beyond this, such as 5%.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Measure models, compare two of them, or see whether something got slower."""
+    from workbench.bench.comparison import compare as compared
+    from workbench.bench.regression import judge, share_of
+    from workbench.bench.suite import benchmark
+
+    limit = None if fail_if_slower is None else share_of(fail_if_slower)
+    if limit is not None and against is None:
+        raise typer.BadParameter("--fail-if-slower needs --against FILE")
+    if (compare or scenario) and (save or against):
+        raise typer.BadParameter("--save and --against keep plain benchmarks only")
+    timed: Literal["inference", "end_to_end"] = "end_to_end" if end_to_end else "inference"
+    shown = sys.stderr.isatty()
+    if compare:
+        if models is None or len(models) != 2 or len(batch or ()) > 1 or len(threads or ()) > 1:
+            raise typer.BadParameter("--compare takes two models, and one way to run them")
+        one: dict[str, Any] = {"batch_size": next(iter(batch or ()), None)}
+        one["threads"] = next(iter(threads or ()), None)
+        first, second = models
+        verdict = compared(
+            first, second, images=images, timed=timed, max_time_s=max_time, progress=shown, **one
+        )
+        _tell(verdict, as_json)
+        raise typer.Exit(130 if verdict.stopped else 0)
+    before = None if against is None else _kept(against)
+    if not models and before is None:
+        raise typer.BadParameter("name at least one model")
+    if not models and before is not None:
+        done: Any = before.rerun(images=images, progress=shown)
+    else:
+        asked: dict[str, Any] = {"images": images, "timed": timed, "scenario": scenario}
+        asked |= {"batch_sizes": batch or None, "threads": threads or None, "progress": shown}
+        done = benchmark(models or [], min_time_s=min_time, max_time_s=max_time, **asked)
+    _tell(done, as_json)
+    failed = [*done.to_frame()["error"]] if len(done) else []
+    if save is not None:
+        typer.echo(f"Kept in {done.save(save)}", err=True)
+    code = 130 if done.stopped else int(any(failed))
+    if before is not None:
+        difference = before.diff(done)
+        if not difference.changes:
+            raise ConfigError("--against", str(against), "a file with one of these configurations")
+        if not as_json:
+            _show(difference._card())
+        for judgement in judge(difference, limit) if limit is not None else ():
+            _complain(judgement.sentence)
+            code = code or (3 if judgement.ruling == "slower" else 0)
+    raise typer.Exit(code)
+
+
+def _kept(path: Path) -> Benchmark:
+    from workbench.bench.capsule import load_benchmark
+
+    return load_benchmark(path)
+
+
+def _tell(measured: Any, as_json: bool) -> None:
+    """Show a measurement: its card, or its frame as JSON (nan as null)."""
+    if not as_json:
+        _show(measured._card())
+        return
+    typer.echo(measured.to_frame().to_json(orient="records", indent=2))
 
 
 @app.command()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
 from math import ceil, isnan
@@ -23,7 +24,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from workbench.cards import PALETTE, plain
 from workbench.units import count, seconds, share, size, time_unit
@@ -135,6 +136,13 @@ def _canvas(width_in: float, height_in: float) -> Drawing:
     return Drawing(figsize=(width_in, height_in), dpi=100, layout="constrained")
 
 
+@contextmanager
+def sheet(width_in: float, height_in: float) -> Iterator[Drawing]:
+    """Give an empty figure to draw on, in this project's style: see :mod:`workbench.charts`."""
+    with mpl.rc_context(_STYLE):
+        yield _canvas(width_in, height_in)
+
+
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") -> Figure:
     """Draw durations that add up: a horizontal bar a row, a segment a part.
 
@@ -154,14 +162,14 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") ->
         for place, (row, parts) in enumerate(rows.items()):
             _stack(axes, place, parts, names, longest / scale or 1.0, scale)
             axes.text(totals[row] / scale, place, f" {seconds(totals[row])}", va="center")
-        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
+        axes.set_yticks(range(len(rows)), [short(row) for row in rows])
         axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
         axes.set_xlim(0, 1.12 * longest / scale or 1.0)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
         if names:
             figure.legend(
                 handles=[_patch(number, name) for number, name in enumerate(_named(names, rows))],
@@ -189,7 +197,7 @@ def _stack(
             axes.text(
                 left + length / 2,
                 place,
-                _short(name, 14),
+                short(name, 14),
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -201,9 +209,9 @@ def _stack(
 def _named(names: Sequence[str], rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Name the parts for the legend; with a single row, with their durations."""
     if len(rows) != 1:
-        return [_short(name) for name in names]
+        return [short(name) for name in names]
     (parts,) = rows.values()
-    return [f"{_short(name)}  {seconds(parts[name])}" for name in names]
+    return [f"{short(name)}  {seconds(parts[name])}" for name in names]
 
 
 def _look(number: int) -> dict[str, Any]:
@@ -244,10 +252,10 @@ def picture_strip(
         ):
             _show(axes, image)
             label = f"{number} {name}" if len(pictures) > 1 else name
-            axes.set_title(_short(label, 20), fontsize=9, loc="center")
+            axes.set_title(short(label, 20), fontsize=9, loc="center")
             axes.set_xlabel("\n".join(beneath[number - 1]), fontsize=7.5)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -293,7 +301,7 @@ def bars(
         for place, value in enumerate(shares):
             axes.text(_length(value) + 0.012, place, share(value), va="center")
         most = _LONGEST if picture is None else 24
-        axes.set_yticks(range(len(labels)), [_short(label, most) for label in labels])
+        axes.set_yticks(range(len(labels)), [short(label, most) for label in labels])
         for text, label in zip(axes.get_yticklabels(), labels, strict=True):
             text.set_fontweight("bold" if label == mark else "normal")
         _only_rows(axes, len(labels), 1.15, title)
@@ -336,10 +344,10 @@ def bars_side_by_side(
             leftmost = number % columns == 0 or number == first
             _panel(grid[number], labels if leftmost else [""] * len(labels), values)
             mark = (marks or {}).get(name, "")
-            lines = (_short(name, 20), _short(mark, 24)) if mark else (_short(name, 20),)
+            lines = (short(name, 20), short(mark, 24)) if mark else (short(name, 20),)
             grid[number].set_title("\n".join(lines), fontsize=9)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -353,7 +361,7 @@ def _panel(axes: Axes, labels: Sequence[str], values: Sequence[float]) -> None:
         text = "–" if isnan(value) else share(value)
         weight = "bold" if first[place] else "normal"
         axes.text(_length(value) + 0.02, place, text, va="center", fontsize=8, weight=weight)
-    axes.set_yticks(range(len(labels)), [_short(label, 16) for label in labels], fontsize=8.5)
+    axes.set_yticks(range(len(labels)), [short(label, 16) for label in labels], fontsize=8.5)
     _only_rows(axes, len(labels), 1.5, "")
 
 
@@ -390,13 +398,13 @@ def histograms(
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="x", labelsize=8)
-            axes.set_title(_short(name, 28), fontsize=9)
+            axes.set_title(short(name, 28), fontsize=9)
         if named:
             figure.legend(
-                named.values(), map(_short, named), loc="outside lower left", ncols=len(named)
+                named.values(), map(short, named), loc="outside lower left", ncols=len(named)
             )
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -432,7 +440,7 @@ def runs(values_s: Sequence[float], *, title: str = "") -> Figure:
         axes.set_xlabel("run")
         axes.set_ylabel(f"time ({unit})")
         said = f"median {seconds(middle_s)} of {values.size}" if values.size else "no runs"
-        axes.set_title(f"{_short(title, 60)}: {said}" if title else said)
+        axes.set_title(f"{short(title, 60)}: {said}" if title else said)
     return figure
 
 
@@ -456,7 +464,7 @@ def sizes(
         for place, name in enumerate(names):
             text = size(values[name]) + (", live" if name in marked else "")
             axes.text(values[name] + 0.012 * largest, place, text, va="center")
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_yticks(range(len(names)), [short(name) for name in names])
         _only_rows(axes, len(names), 1.25 * largest, title)
     return figure
 
@@ -491,7 +499,7 @@ def memory(values: Sequence[float], events: Sequence[str], *, title: str = "") -
         axes.set_xlabel("event")
         axes.set_ylabel(f"resident memory ({unit})")
         said = f"at most {size(largest)}" if len(values) else "nothing was done"
-        axes.set_title(f"{_short(title, 60)}: {said}" if title else said)
+        axes.set_title(f"{short(title, 60)}: {said}" if title else said)
         if len(values):
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -505,7 +513,7 @@ def _only_rows(axes: Axes, rows: int, widest: float, title: str) -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
     if title:
-        axes.set_title(_short(title, 90))
+        axes.set_title(short(title, 90))
 
 
 def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
@@ -528,7 +536,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         for place, values in enumerate(runs.values()):
             if values.size:
                 _one_spread(axes, place, values / scale, end / scale, scale)
-        axes.set_yticks(range(len(rows)), [_short(name) for name in rows])
+        axes.set_yticks(range(len(rows)), [short(name) for name in rows])
         axes.set_ylim(max(1, len(rows)) - 0.5, -0.6)
         axes.set_xlim(0, end / scale or 1.0)
         axes.tick_params(axis="y", length=0)
@@ -536,7 +544,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         axes.grid(axis="x")
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -560,6 +568,229 @@ def _one_spread(
         longest = seconds(float(beyond.max() * scale))
         text += f"; {beyond.size} off the scale, up to {longest} →"
     axes.text(end, place - 0.38, text, ha="right", va="center", fontsize=8)
+
+
+def verdict(
+    ratios: NDArray[np.float64],
+    itself: NDArray[np.float64],
+    *,
+    names: tuple[str, str],
+    runs_s: tuple[Sequence[float], Sequence[float]],
+    interval: tuple[float, float, float],
+    threshold: float,
+    looks: Sequence[int],
+    title: str = "",
+) -> Figure:
+    """Draw a comparison: the ratio of each block, and how the times of both are spread.
+
+    Parameters
+    ----------
+    ratios : (blocks,) time of the second / time of the first; nan where there was none
+    itself : (blocks, 2) the same of the first with itself, and of the second
+    names : of the first and the second
+    runs_s : seconds of the runs of the first, and of the second
+    interval : lower end, middle and upper end of the ratio
+    threshold : above 1; ratios between its inverse and it are within the noise
+    looks : blocks after which was looked
+    title : stands above
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN + 1.0, 3.6)
+        if title:
+            lines = "\n".join(wrap(plain(title), 100, max_lines=2, placeholder="…"))
+            figure.suptitle(lines, fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        _ratios(left, ratios, itself, interval, threshold, looks)
+        left.set_ylabel("ratio of the times")
+        left.set_title(short(f"{names[1]} / {names[0]}", 46), fontsize=9.5, fontweight="normal")
+        _ecdf(right, dict(zip(_distinct(names), runs_s, strict=True)))
+        right.set_title("Share of runs that took at most …", fontsize=9.5, fontweight="normal")
+        figure.legend(
+            *left.get_legend_handles_labels(), loc="outside lower left", ncols=4, fontsize=8
+        )
+    return figure
+
+
+def _ratios(
+    axes: Axes,
+    ratios: NDArray[np.float64],
+    itself: NDArray[np.float64],
+    interval: tuple[float, float, float],
+    threshold: float,
+    looks: Sequence[int],
+) -> None:
+    """Draw ratios block by block on a logarithmic scale, over the band that is noise."""
+    blocks = np.arange(1, ratios.size + 1)
+    axes.set_yscale("log")
+    if np.isfinite(threshold):
+        axes.axhspan(1 / threshold, threshold, color=_TINT, alpha=0.6, lw=0, label="noise floor")
+    axes.axhline(1, color=_FAINT, lw=0.8)
+    for column in range(itself.shape[1]):
+        label = "a model / itself" if column == 0 else None
+        axes.plot(blocks, itself[:, column], "x", ms=3, mew=0.8, color=_FAINT, label=label)
+    axes.plot(blocks, ratios, "o", ms=3.5, mew=0, color=PALETTE[0], label="a block")
+    low, middle, high = interval
+    if np.isfinite([low, high]).all():
+        end = ratios.size + max(1.0, 0.03 * ratios.size)
+        axes.errorbar([end], [middle], [[middle - low], [high - middle]], fmt="s", ms=4.5,
+                      color=PALETTE[5], capsize=3, lw=1.6, label="in all")  # fmt: skip
+    for look in looks[:-1]:
+        axes.axvline(look + 0.5, color=_GRID, lw=0.8, zorder=0)
+    known = np.concatenate([ratios, itself.ravel(), [1.0, low, high]])
+    known = np.log(known[np.isfinite(known) & (known > 0)])
+    room = 0.12 * max(float(np.ptp(known)), 0.02)
+    axes.set_ylim(np.exp(known.min() - room), np.exp(known.max() + room))
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(0, ratios.size + max(2.0, 0.06 * ratios.size))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("block (lines: looks)" if len(looks) > 1 else "block")
+
+
+def _distinct(names: tuple[str, str]) -> tuple[str, str]:
+    return names if names[0] != names[1] else (names[0], f"{names[1]} (again)")
+
+
+def _ecdf(axes: Axes, groups: Mapping[str, Sequence[float]]) -> None:
+    """Draw how many of the runs took at most so long; lines differ in style and colour."""
+    known = {name: np.sort([v for v in values if v > 0]) for name, values in groups.items()}
+    filled = [values for values in known.values() if values.size]
+    scale, unit = time_unit(max((float(np.median(v)) for v in filled), default=0.0))
+    ends = [float(min(np.quantile(v, 0.99), 3 * np.median(v))) for v in filled]
+    for number, (name, values) in enumerate(known.items()):
+        if not values.size:
+            continue
+        heights = np.arange(1, values.size + 1) / values.size
+        line = _line(number)
+        axes.step(values / scale, heights, where="post", label=short(name), **line)
+        middle = float(np.median(values)) / scale
+        axes.plot([middle], [0.5], "o", ms=4, color=line["color"])
+    axes.axhline(0.5, color=_GRID, lw=0.8, zorder=0)
+    if filled:
+        first = min(float(v[0]) for v in filled) / scale
+        last = max(ends) / scale
+        axes.set_xlim(first - 0.03 * (last - first), last + 0.06 * (last - first))
+    axes.set_ylim(0, 1.01)
+    axes.yaxis.set_major_formatter(_whole_percent)
+    axes.set_xlabel(f"time of a run ({unit}); the few longest are cut off", fontsize=8.5)
+    if filled:
+        axes.legend(loc="lower right", fontsize=8 if len(filled) < 5 else 7)
+
+
+def _whole_percent(value: float, _place: object) -> str:
+    return f"{round(100 * value)} %"
+
+
+def ecdf(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
+    """Draw how many of the runs took at most so long, a line a row.
+
+    Parameters
+    ----------
+    rows : name → seconds of each run
+    title : stands above
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 3.2)
+        axes = figure.add_subplot()
+        _ecdf(axes, rows)
+        axes.set_ylabel("share of runs")
+        if title:
+            axes.set_title(short(title, 90))
+    return figure
+
+
+def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = "") -> Figure:
+    """Draw pictures a second against the time of a run; the best are up and to the left.
+
+    Parameters
+    ----------
+    points : group, name, seconds of a run, pictures a second; points of a group are joined
+    title : stands above
+    """
+    known = [p for p in points if _length(p[2]) and _length(p[3])]
+    scale, unit = time_unit(max((p[2] for p in known), default=0.0))
+    groups = list(dict.fromkeys(p[0] for p in known))
+    markers = ("o", "s", "^", "D", "v", "P", "X")
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 3.6)
+        axes = figure.add_subplot()
+        for number, group in enumerate(groups):
+            mine = [p for p in known if p[0] == group]
+            xs, ys = [p[2] / scale for p in mine], [p[3] for p in mine]
+            colour = PALETTE[number % len(PALETTE)]
+            axes.plot(xs, ys, markers[number % len(markers)], ms=6, color=colour,
+                      label=short(group))  # fmt: skip
+            for turn, ((_, name, _, _), x, y) in enumerate(zip(mine, xs, ys, strict=True)):
+                rest = name.removeprefix(f"{group}, ")
+                if rest != name and len(known) <= _NAMED_POINTS:
+                    axes.annotate(short(rest, 26), (x, y), fontsize=7,
+                                  xytext=(5, 3 if turn % 2 else -9),
+                                  textcoords="offset points", color=_FAINT)  # fmt: skip
+        axes.set_xlim(0, 1.18 * max((p[2] for p in known), default=1.0) / scale)
+        axes.set_ylim(0, 1.12 * max((p[3] for p in known), default=1.0))
+        axes.grid()
+        axes.set_xlabel(f"median time of a run ({unit})")
+        axes.set_ylabel("pictures a second")
+        if groups:
+            axes.legend(loc="best", fontsize=8.5)
+        if title:
+            axes.set_title(short(title, 90))
+    return figure
+
+
+#: With more points than this, throughput names groups only.
+_NAMED_POINTS = 16
+
+
+def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = "") -> Figure:
+    """Draw durations by batch and threads, a panel a model: dark is slow, and each is written.
+
+    Parameters
+    ----------
+    panels : name → (batch, threads) → seconds; nan where nothing was measured
+    title : stands above all
+    """
+    columns = min(3, max(1, len(panels)))
+    rows = max(1, ceil(len(panels) / columns))
+    tall = max((len({b for b, _ in cells}) for cells in panels.values()), default=1)
+    longest = max((_length(v) for cells in panels.values() for v in cells.values()), default=0.0)
+    with mpl.rc_context(_STYLE):
+        height_in = rows * (0.85 + 0.42 * tall) + (0.3 if title else 0.0)
+        figure = _canvas(_WIDTH_IN + 0.6, height_in)
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        if not panels:
+            figure.text(0.5, 0.5, "nothing measured", ha="center", va="center", color=_FAINT)
+        for axes, (name, cells) in zip(grid, panels.items(), strict=False):
+            _heat(axes, cells, longest)
+            axes.set_title(short(name, 28), fontsize=9)
+        if title:
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def _heat(axes: Axes, cells: Mapping[tuple[int, int], float], longest: float) -> None:
+    batches = sorted({batch for batch, _ in cells})
+    threads = sorted({number for _, number in cells})
+    table = np.full((len(batches), len(threads)), np.nan)
+    for (batch, number), value in cells.items():
+        table[batches.index(batch), threads.index(number)] = value
+    shortest = min((v for v in cells.values() if v > 0), default=1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):  # nan stays nan and is left white
+        shade = np.log(table / shortest) / max(float(np.log(longest / shortest)), 1e-9)
+    axes.imshow(shade, cmap="Blues", vmin=-0.15, vmax=1.1, aspect="auto", interpolation="nearest")
+    for (row, column), value in np.ndenumerate(table):
+        colour = "white" if shade[row, column] > 0.55 else _INK
+        text = seconds(value) if value > 0 else "–"
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(len(threads)), [str(n) for n in threads])
+    axes.set_yticks(range(len(batches)), [str(n) for n in batches])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("threads")
+    axes.set_ylabel("batch")
 
 
 def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -> Figure:
@@ -586,7 +817,7 @@ def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -
                 text = share(shares[place, place]) if totals[place, 0] else "n/a"
                 axes.text(n - 0.35, place, text, va="center", fontsize=8, color=_FAINT)
         step = max(1, ceil(n / 40))
-        names = [_short(label, 22) for label in labels]
+        names = [short(label, 22) for label in labels]
         axes.set_xticks(range(0, n, step), names[::step], rotation=45, ha="right")
         axes.set_yticks(range(0, n, step), names[::step])
         axes.tick_params(length=0)
@@ -599,7 +830,7 @@ def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -
         axes.set_xlabel("predicted")
         axes.set_ylabel("true (right: share found)" if n <= _COUNTS_FIT else "true")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
     return figure
 
 
@@ -632,7 +863,7 @@ def settling(
     with mpl.rc_context(_STYLE):
         figure = _canvas(_WIDTH_IN + 1.0, 2.9)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
         if parts:
             left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
             _waterfall(left, parts)
@@ -654,7 +885,7 @@ def _waterfall(axes: Axes, parts: Mapping[str, float]) -> None:
         late = start + value > 0.72 * whole  # no room at the right: write before the bar
         x, side = (start / scale, "right") if late and start > 0.25 * whole else (end, "left")
         axes.text(x, place, f" {seconds(value)} ", va="center", ha=side, fontsize=8.5)
-    axes.set_yticks(range(len(parts)), [_short(name, 22) for name in parts])
+    axes.set_yticks(range(len(parts)), [short(name, 22) for name in parts])
     axes.set_ylim(max(1, len(parts)) - 0.4, -0.6)
     axes.set_xlim(0, 1.05 * whole / scale or 1.0)
     axes.tick_params(axis="y", length=0)
@@ -707,7 +938,7 @@ def _rows_of(line: str) -> list[str]:
     return wrap(whole, 26, max_lines=2, placeholder="…")
 
 
-def _short(text: str, most: int = _LONGEST) -> str:
+def short(text: str, most: int = _LONGEST) -> str:
     """Cut a stranger's text to a length that fits, on one line."""
     text = plain(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"

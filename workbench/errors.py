@@ -23,6 +23,7 @@ nothing of this package catches it sensibly.
     │   ├── UnsupportedOpsetError    model_unsupported_opset
     │   ├── UnsupportedInputsError   model_unsupported_inputs
     │   ├── ModelTooLargeError       model_too_large
+    │   ├── QuantizationError        model_not_quantizable
     │   └── ChecksumError            checksum_mismatch
     ├── DescriptionError (ValueError)
     │   ├── MetadataError            metadata_invalid
@@ -33,6 +34,7 @@ nothing of this package catches it sensibly.
     ├── UnknownModelError (LookupError)         unknown_model
     ├── MissingFileError (FileNotFoundError)    not_found
     ├── WriteError (OSError)                    not_writable
+    ├── CapsuleError (ValueError)               capsule_invalid
     ├── MissingExtraError (ImportError)         missing_extra
     ├── SwitchedOffError (PermissionError)      switched_off
     ├── InputMismatchError (ValueError)         input_mismatch
@@ -62,7 +64,8 @@ nothing of this package catches it sensibly.
     WorkbenchWarning (UserWarning)
     ├── ProviderFallbackWarning     asked for one provider, ran on another
     ├── UnstableTimingWarning       a timing whose spread is too wide to quote
-    └── InferredMetadataWarning     a model without metadata: what was guessed
+    ├── InferredMetadataWarning     a model without metadata: what was guessed
+    └── IncompletePullWarning       a model that was pulled without something that belongs to it
 """
 
 from __future__ import annotations
@@ -380,15 +383,28 @@ class ModelTooLargeError(ModelFileError):
         )
 
 
+class QuantizationError(ModelFileError):
+    """A model of which no quantised variant can be made."""
+
+    code = "model_not_quantizable"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"Model {where!r} cannot be quantised: {reason.rstrip('.')}.",
+            hint or "Export it again with a newer opset (17 or so), or use it as it is.",
+        )
+
+
 class ChecksumError(ModelFileError):
     """A file is not the bytes that were promised."""
 
     code = "checksum_mismatch"
 
-    def __init__(self, where: str, expected: str, seen: str) -> None:
+    def __init__(self, where: str, expected: str, seen: str, *, kind: str = "sha256") -> None:
         self.where, self.expected, self.seen = where, expected, seen
         super().__init__(
-            f"{where} has sha256 {seen}; expected {expected}.",
+            f"{where} has {kind} {seen}; expected {expected}.",
             "The file is damaged or is another one: get it again from its source.",
         )
 
@@ -499,6 +515,19 @@ class WriteError(WorkbenchError, OSError):
         super().__init__(
             f"{abridge(where)} cannot be written: {reason.rstrip('.').lower()}.",
             "Give a path in a folder that may be written to, on a disk with room.",
+        )
+
+
+class CapsuleError(WorkbenchError, ValueError):
+    """A file that should hold a benchmark and does not, or no longer."""
+
+    code = "capsule_invalid"
+
+    def __init__(self, where: str, reason: str, hint: str = "") -> None:
+        self.where, self.reason = where, reason
+        super().__init__(
+            f"{abridge(where)} is not a benchmark that can be read: {reason.rstrip('.')}.",
+            hint or "Expected a file that was written by bench.save(…).",
         )
 
 
@@ -699,12 +728,12 @@ class CidError(FetchError):
 
 
 class DownloadError(FetchError):
-    """A transfer that failed; nothing was left behind."""
+    """A transfer that failed; nothing was left behind, unless it is meant to be resumed."""
 
     code = "download_failed"
 
-    def __init__(self, url: str, reason: str, hint: str = "") -> None:
-        self.url, self.reason = url, reason
+    def __init__(self, url: str, reason: str, hint: str = "", *, resumes: bool = False) -> None:
+        self.url, self.reason, self.resumes = url, reason, resumes
         super().__init__(
             f"{abridge(url)} could not be fetched: {reason}.",
             hint or "Nothing was left behind; try again.",
@@ -841,6 +870,14 @@ class InferredMetadataWarning(WorkbenchWarning):
             f"Model {model!r} {lacks}. {' '.join(self.guesses)} Write what holds into "
             "its metadata, or pass it as metadata= to hub.preload."
         )
+
+
+class IncompletePullWarning(WorkbenchWarning):
+    """A model was pulled, and something that belongs to it was not."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        self.model, self.reason = model, reason
+        super().__init__(f"Model {model!r} was pulled, but not all of it. {reason}")
 
 
 # ── the engine's own errors ───────────────────────────────────────────────────────────────────

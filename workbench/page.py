@@ -172,8 +172,8 @@ def put(target: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def write(path: str | Path, text: str) -> Path:
-    """Write a text file, whole or not at all, and return its path.
+def write(path: str | Path, content: str | bytes) -> Path:
+    """Write a file, whole or not at all, and return its path; a text as UTF-8.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def write(path: str | Path, text: str) -> Path:
         target = Path(path).expanduser()
         if not target.parent.is_dir():
             raise MissingFileError(abridge(str(target.parent)), "folder", "does not exist")
-        put(target, text.encode())
+        put(target, content.encode() if isinstance(content, str) else content)
     except (TypeError, ValueError, RuntimeError) as error:  # no path, a null in it, no such home
         raise ConfigError("path", path, "the path of a file to write") from error
     except MissingFileError:

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 MAX_IMAGE_BYTES = 10_000_000
 #: Optimised graphs kept on disk, in bytes: some forty of a ResNet-18's size.
 MAX_GRAPH_CACHE_BYTES = 2_000_000_000
+#: Largest download, in bytes: a model file ends at 2 GiB, its data files may be larger.
+MAX_DOWNLOAD_BYTES = 8_000_000_000
+#: A Kubo node of one's own, then public gateways that serve blocks and archives
+#: (https://ipfs.github.io/public-gateway-checker).
+IPFS_GATEWAYS = (
+    "http://127.0.0.1:8080",
+    "https://trustless-gateway.link",
+    "https://ipfs.io",
+    "https://dweb.link",
+)
 #: Name of this project's folders below the user's data and cache folders.
 FOLDER = "workbench"
 
@@ -56,6 +66,13 @@ class Settings(Displayable, BaseSettings):
     max_batch_size : images in one run and in one request
     max_image_bytes : largest encoded image file, in bytes
     log_level, host, port, api_keys : of the service
+    offline : refuse everything that needs the network
+    mirrors : folders and servers that are asked for models of the catalogue, before its sources
+    hf_endpoint, hf_token : the Hugging Face server, and a token for it alone
+    ipfs_gateways : asked in this order; none is trusted
+    max_download_bytes, download_timeout : limits of one pull, in bytes and in milliseconds
+    allow_http, allow_private : dial plain http, and addresses that are not public
+    ca_file : certificates (PEM) that servers are checked with; None for those of certifi
     no_color : any text switches colours off (https://no-color.org)
     """
 
@@ -90,6 +107,20 @@ class Settings(Displayable, BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias=_named("API_KEYS")
     )
+    offline: bool = Field(False, validation_alias=_named("OFFLINE"))
+    mirrors: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("MIRRORS"))
+    hf_endpoint: str = Field("https://huggingface.co", validation_alias=_named("HF_ENDPOINT"))
+    hf_token: SecretStr | None = Field(None, validation_alias=_named("HF_TOKEN"))
+    ipfs_gateways: Annotated[tuple[str, ...], NoDecode] = Field(
+        IPFS_GATEWAYS, validation_alias=_named("IPFS_GATEWAYS")
+    )
+    max_download_bytes: int = Field(
+        MAX_DOWNLOAD_BYTES, ge=1, validation_alias=_named("MAX_DOWNLOAD_BYTES")
+    )
+    download_timeout: float = Field(3_600_000, gt=0, validation_alias=_named("DOWNLOAD_TIMEOUT"))
+    allow_http: bool = Field(False, validation_alias=_named("ALLOW_HTTP"))
+    allow_private: bool = Field(False, validation_alias=_named("ALLOW_PRIVATE"))
+    ca_file: Path | None = Field(None, validation_alias=_named("CA_FILE"))
     no_color: str = Field("", validation_alias=AliasChoices("NO_COLOR"))
 
     def __init__(self, **given: Any) -> None:
@@ -114,32 +145,46 @@ class Settings(Displayable, BaseSettings):
         except UnicodeDecodeError as error:
             raise ConfigError(str(dotenv), error.object[:20], "text in UTF-8") from error
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "mirrors", "ipfs_gateways", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """Take keys separated by commas."""
+        """Take keys, or places, separated by commas."""
         if isinstance(value, str):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
+
+    @field_validator("hf_endpoint", "ipfs_gateways")
+    @classmethod
+    def _servers(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        """Take addresses of servers without the slash at their end."""
+        for text in (value,) if isinstance(value, str) else value:
+            if not re.match(r"https?://[^/?#\s]+[^?#\s]*$", text):
+                raise ValueError("the address of a server, such as https://example.org")
+        return value.rstrip("/") if isinstance(value, str) else tuple(v.rstrip("/") for v in value)
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("model_dir", "data_dir")
+    @field_validator("model_dir", "data_dir", "ca_file")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         """Resolve ``~``, which only a shell would have done."""
         try:
             return None if value is None else value.expanduser()
         except RuntimeError as error:
-            raise ValueError("a folder; no user has the home folder it begins with") from error
+            raise ValueError("a path; no user has the home folder it begins with") from error
 
     @property
     def timeout_s(self) -> float:
         """Limit of one run, in seconds."""
         return self.inference_timeout / 1000
+
+    @property
+    def download_timeout_s(self) -> float:
+        """Limit of one pull, in seconds."""
+        return self.download_timeout / 1000
 
     def _card(self) -> Card:
         rows = []
@@ -159,14 +204,40 @@ def _text(name: str, value: object) -> str:
     match name, value:
         case "api_keys", tuple():
             return f"{count(len(value), 'key')} (hidden)"
+        case "hf_token", SecretStr():
+            return "(hidden)"
+        case "mirrors" | "ipfs_gateways", tuple():
+            return ", ".join(map(without_credentials, value)) or "not set"
+        case "hf_endpoint", str():
+            return without_credentials(value)
         case _, None | "":
             return "not set"
-        case "inference_timeout", float() | int():
+        case "inference_timeout" | "download_timeout", float() | int():
             return seconds(value / 1000)
-        case "max_model_bytes" | "max_image_bytes" | "max_graph_cache_bytes", int():
+        case (
+            "max_model_bytes" | "max_image_bytes" | "max_download_bytes" | "max_graph_cache_bytes",
+            int(),
+        ):
             return size(value)
         case _:
             return str(value)
+
+
+def without_credentials(address: str) -> str:
+    """Return an address as it may be shown: without user, password, query and fragment.
+
+    >>> without_credentials("https://me:secret@a.example/m.onnx?X-Amz-Signature=1#k")
+    'https://a.example/m.onnx?…'
+    """
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return address
+    place = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    host = place.rpartition("@")[2]
+    if not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", host):
+        return f"{scheme}://…"  # a password with a slash or the like in it: nothing can be told
+    path, *query = re.split(r"[?#]", rest[len(place) :], maxsplit=1)
+    return f"{scheme}://{host}{path}" + ("?…" if query else "")
 
 
 def _alias(field: FieldInfo) -> str:
@@ -182,7 +253,9 @@ def _problem(problem: ErrorDetails, given: Mapping[str, object]) -> ConfigError:
     name = bare.lower() if bare.lower() in given else bare
     if bare == "HOST" and name == bare:
         name = variable
-    seen = "(hidden)" if bare == "API_KEYS" else problem["input"]
+    seen = "(hidden)" if bare in ("API_KEYS", "HF_TOKEN") else problem["input"]
+    if bare in ("MIRRORS", "IPFS_GATEWAYS", "HF_ENDPOINT"):
+        seen = without_credentials(str(seen))
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ConfigError(name, seen, words[:1].lower() + words[1:])
 

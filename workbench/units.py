@@ -71,6 +71,44 @@ def share(value: float) -> str:
     return f"{text} %"
 
 
+def percent(value: float) -> str:
+    """Render a difference as a percentage: whole from 10 % on, one decimal below.
+
+    >>> [percent(p) for p in (0.412, 0.0316, 0.0999, -0.004, 0.0003, 1.5, 0.0, float("nan"))]
+    ['41 %', '3.2 %', '10 %', '−0.4 %', '<0.1 %', '150 %', '0.0 %', 'n/a']
+    """
+    if not isfinite(value):
+        return "n/a"
+    sign, size_ = ("−" if value < 0 else ""), abs(100 * value)
+    if 0 < size_ < 0.05:
+        return "<0.1 %"
+    return f"{sign}{size_:.0f} %" if round(size_, 1) >= 10 else f"{sign}{size_:.1f} %"
+
+
+def factor(value: float) -> str:
+    """Render a ratio: two decimals, three where it is close to one, fewer for large ones.
+
+    >>> [factor(r) for r in (0.7062, 1.0034, 2.1, 12.34, 250.0, float("nan"))]
+    ['0.71 ×', '1.003 ×', '2.10 ×', '12.3 ×', '250 ×', 'n/a']
+    """
+    if not isfinite(value):
+        return "n/a"
+    places = 3 if 0.9 < value < 1.1 else 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{places}f} ×"
+
+
+def decimal(value: float) -> str:
+    """Render a plain number with at most three significant figures.
+
+    >>> [decimal(v) for v in (2.0, 0.25, 1.2345, 12345.6, float("nan"))]
+    ['2', '0.25', '1.23', '12,300', 'n/a']
+    """
+    if not isfinite(value):
+        return "n/a"
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+
+
 def count(number: float, noun: str) -> str:
     """Render a count with its noun, in the plural where English wants it.
 

@@ -7,9 +7,18 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.bench.agreement import Agreement, OutputMatch
+from workbench.bench.canary import Canary
+from workbench.bench.cold import ColdStart, Start
+from workbench.bench.comparison import compare
+from workbench.bench.conformance import Conformance, Variant
+from workbench.bench.limits import FitLimits
+from workbench.bench.quantization import QuantizeOptions
+from workbench.bench.suite import benchmark
 from workbench.cards import (
     Bar,
     BarGrid,
@@ -30,15 +39,24 @@ from workbench.inference.evaluate import evaluate
 from workbench.inference.metrics import Metrics
 from workbench.inference.results import Failure, Outside
 from workbench.inference.runner import Runner
+from workbench.models import catalog
 from workbench.models.cache import Unloaded
 from workbench.models.hub import ModelHub
+from workbench.models.lock import Finding
 from workbench.models.optimised import GraphCache
+from workbench.models.profile import Node, Profile
+from workbench.models.session import Ran
 from workbench.models.store import example
+from workbench.models.upkeep import News, Restored, Update, Verification
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
 from workbench.settings import Settings
 from workbench.stopping import Stop
 from workbench.timing import Samples, Stages
+
+if TYPE_CHECKING:
+    from workbench.bench.outcome import Benchmark
+    from workbench.bench.verdict import Verdict
 
 #: A name that tries everything: markup, quotes, a terminal's escape, a line break, width.
 HOSTILE = "<script>alert(1)</script>'\"&amp;\x1b[31m\n猫"
@@ -234,9 +252,140 @@ def evaluation() -> Displayable:
     return evaluate("cifar10-small", [example("cat")] * 2, ["cat", "dog"], runner=_runner())
 
 
+def catalogue_entry() -> Displayable:
+    return replace(catalog.entries()["resnet18-v2-7"], title=HOSTILE, notes=(HOSTILE,))
+
+
+def _finding(state: str, role: str = "model") -> Finding:
+    return Finding(HOSTILE, role, state, "" if state == "missing" else "b" * 64, "a" * 64)
+
+
+def verification() -> Displayable:
+    found = [("net", _finding(state)) for state in ("right", "changed", "missing")]
+    found.append((HOSTILE, _finding("changed", "metadata")))
+    return Verification(Path("models"), tuple(found), (HOSTILE,))
+
+
+def restored() -> Displayable:
+    return Restored(Path(HOSTILE), (HOSTILE,), ("a.onnx",), (HOSTILE,))
+
+
+def update() -> Displayable:
+    news = (
+        News("net", "https://a.example/net.onnx", "same", "a" * 64, "a" * 64),
+        News(HOSTILE, HOSTILE, "changed", "a" * 64, "", HOSTILE),
+    )
+    return Update(news, ("net",), dry_run=False)
+
+
 @cache
 def host_facts() -> Displayable:
     return host()
+
+
+def profile() -> Displayable:
+    row = Node(
+        name=HOSTILE, op=HOSTILE, provider="CPUExecutionProvider", inputs=HOSTILE, outputs=HOSTILE,
+        parameter_bytes=1234, first_s=0.003, times_s=(0.002,) * 12, memory_bytes=99,
+    )  # fmt: skip
+    nodes = (row, replace(row, within=HOSTILE), replace(row, provider=HOSTILE, name="b"))
+    times = Samples((0.005,) * 12, HOSTILE)
+    return Profile(
+        model=HOSTILE, nodes=nodes, wall=times, quiet=Samples((0.004,) * 12), engine_s=0.0045,
+        execute_s=0.0042, first_s=0.01, shapes=((HOSTILE, "float32 (1, 3, 8, 8)"),),
+        ran=(Ran(HOSTILE, 9, 10),), provider="CPU", peak_bytes=10_000, settled=False, stopped=True,
+    )  # fmt: skip
+
+
+def cold_start() -> Displayable:
+    start = Start(
+        fed=HOSTILE, number=0, stages={"launch": 0.01, "import": 0.3, "first run": 0.02},
+        runs=Samples((0.003, *(0.002,) * 12)), settled_at=1, provider="CPU", grown_bytes=5_000_000,
+    )  # fmt: skip
+    failed = replace(start, stages={}, runs=Samples(()), error=UnknownModelError(HOSTILE, ["a"]))
+    return ColdStart(model=HOSTILE, starts=(start, failed), wanted=3, stopped=True)
+
+
+def quantize_options() -> Displayable:
+    return QuantizeOptions(keep=(HOSTILE,))
+
+
+@cache
+def conformance() -> Displayable:
+    match = OutputMatch(
+        name=HOSTILE, cosine=0.999, least_cosine=0.9, max_difference=0.1, scale=9.0, not_finite=0
+    )
+    told = Agreement(
+        n=100, agreed=99, outputs=(match,), labelled=100, right=90, reference_right=91, lost=1
+    )
+    fit = Variant(name=HOSTILE, agreement=told, size_bytes=1000, memory_bytes=5000,
+                  latency=verdict(), unmeasured=(HOSTILE,))  # fmt: skip
+    broken = replace(fit, agreement=replace(told, agreed=10), latency=None)
+    failed = replace(broken, error=UnknownModelError(HOSTILE, ["a"]), memory_bytes=None)
+    return Conformance(
+        reference=HOSTILE, variants=(fit, broken, failed), size_bytes=4000, memory_bytes=9000,
+        reference_accuracy=0.91, n=100, skipped={HOSTILE: 1}, limits=FitLimits(), stopped=True,
+    )  # fmt: skip
+
+
+def profile_difference() -> Displayable:
+    other = replace(profile(), nodes=profile().nodes[2:], threads=2)
+    return profile().diff(other)
+
+
+@cache
+def benchmark_of_two() -> Benchmark:
+    models = ["cifar10-small", "cifar10-int8"]
+    hub = _runner().hub
+    return benchmark(models, hub=hub, min_time_s=0.02, memory=False, threads=1, progress=False)
+
+
+@cache
+def benchmark_with_hostile_names() -> Displayable:
+    found = benchmark_of_two()
+    first = replace(found[0], name=HOSTILE, problem=HOSTILE, code="internal")
+    second = replace(found[1].configuration, model=HOSTILE)
+    records = (first, replace(found[1], name=HOSTILE, configuration=second, peak_bytes=12_345))
+    return replace(found, records=records, fed=HOSTILE, warned=(HOSTILE,), stopped=True)
+
+
+@cache
+def scenarios() -> Displayable:
+    models, hub = ["cifar10-small"], _runner().hub
+    return benchmark(models, scenario="offline", hub=hub, min_time_s=0.05, progress=False)
+
+
+@cache
+def scenarios_with_hostile_names() -> Displayable:
+    found = scenarios()
+    first = replace(found[0], model=HOSTILE)
+    broken = replace(found[0], model=HOSTILE, problem=HOSTILE, trial=None, session=None)
+    return replace(found, played=(first, broken), warned=(HOSTILE,), stopped=True)
+
+
+@cache
+def difference() -> Displayable:
+    return benchmark_of_two().diff(benchmark_with_hostile_names())
+
+
+def host_fingerprint() -> Displayable:
+    return benchmark_of_two().fingerprint
+
+
+@cache
+def verdict() -> Verdict:
+    names = ("cifar10-small", "cifar10-small")
+    return compare(*names, hub=_runner().hub, max_time_s=0.4, threads=1, progress=False)
+
+
+@cache
+def verdict_with_hostile_names() -> Displayable:
+    found = verdict()
+    sides = [replace(side, name=HOSTILE) for side in (found.a, found.b)]
+    drifted, problem = Canary(1.0, 2.0), UnknownModelError(HOSTILE, ["a"])
+    return replace(
+        found, a=sides[0], b=sides[1], fed=HOSTILE, canary=drifted, problem=problem, stopped=True
+    )
 
 
 EXAMPLES: tuple[Callable[[], Displayable], ...] = (
@@ -269,5 +418,22 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     outputs,
     metrics,
     evaluation,
+    catalogue_entry,
+    verification,
+    restored,
+    update,
     host_facts,
+    benchmark_of_two,
+    benchmark_with_hostile_names,
+    difference,
+    scenarios,
+    scenarios_with_hostile_names,
+    host_fingerprint,
+    profile,
+    profile_difference,
+    cold_start,
+    quantize_options,
+    conformance,
+    verdict,
+    verdict_with_hostile_names,
 )

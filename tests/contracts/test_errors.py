@@ -71,6 +71,11 @@ SAID = [
         "may be written to, on a disk with room.",
     ),
     (
+        errors.CapsuleError("run.json", "it is an empty file."),
+        "'run.json' is not a benchmark that can be read: it is an empty file. Expected a file that "
+        "was written by bench.save(…).",
+    ),
+    (
         errors.NotOnnxError("a.onnx", "it is a web page"),
         "a.onnx is not an ONNX model: it is a web page. Expected a serialised ModelProto.",
     ),
@@ -98,6 +103,11 @@ SAID = [
         errors.UnsupportedInputsError("a.onnx", "classification", "2 inputs", "1 image"),
         "a.onnx cannot be used for classification: it has 2 inputs; expected 1 image. Use "
         "runner.run with a dict of arrays, one for each input.",
+    ),
+    (
+        errors.QuantizationError("m", "none of its nodes could be"),
+        "Model 'm' cannot be quantised: none of its nodes could be. Export it again with a newer "
+        "opset (17 or so), or use it as it is.",
     ),
     (
         errors.ModelTooLargeError("a.onnx", "tensor 'w'", 5_000_000_000_000, 8_000_000_000),
@@ -256,6 +266,10 @@ SAID = [
         errors.InferredMetadataWarning("mine", ["It is a guess.", "So is that."]),
         "Model 'mine' has no metadata. It is a guess. So is that. Write what holds into its "
         "metadata, or pass it as metadata= to hub.preload.",
+    ),
+    (
+        errors.IncompletePullWarning("mine", "Its labels could not be had."),
+        "Model 'mine' was pulled, but not all of it. Its labels could not be had.",
     ),
 ]
 #: Families: they are caught, never raised.

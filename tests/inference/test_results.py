@@ -123,6 +123,7 @@ def test_a_sorted_grid_says_its_order(results: Results) -> None:
 def test_no_results_are_still_shown() -> None:
     none = Results([], model="m", wall_s=0.0)
     assert "0 of 0" in str(none)
+    assert "nan" not in str(none)
     assert list(none.to_frame().columns)[:3] == ["source", "model", "label"]
 
 

@@ -85,11 +85,27 @@ def test_warm_up_reports_the_anatomy_of_a_cold_start(hub: ModelHub) -> None:
     warm = hub.load("cifar10-small").warm_up(runs=25)
     frame = warm.to_frame().set_index("stage")
     stages = [stage for stage in frame.index if stage != "keep"]
-    assert stages == ["read", "optimise", "first run", "settling", "steady"]
+    assert stages == ["import", "read", "optimise", "first run", "settling", "steady"]
     assert (frame.loc[["read", "optimise", "first run", "steady"], "ms"] > 0).all()
     assert 1 <= warm.samples.n <= 25
     assert "warm-up of cifar10-small" in str(warm)
     assert warm.plot().axes
+
+
+def test_a_warm_up_names_what_was_fed_and_a_new_shape_has_a_first_run_of_its_own(
+    hub: ModelHub,
+) -> None:
+    model = hub.load("cifar10-small")
+    first, again, other = (model.warm_up(runs=2, batch=batch) for batch in (1, 1, 3))
+    assert first.fed == again.fed == (("images", "float32 (1, 3, 32, 32)"),)
+    assert other.fed == (("images", "float32 (3, 3, 32, 32)"),)
+    assert first.shape_run_s != first.shape_run_s
+    assert again.shape_run_s != again.shape_run_s
+    assert other.shape_run_s > 0
+    assert other.first_run_s == first.first_run_s
+    assert "first of this shape" in str(other)
+    assert "first of this shape" not in str(again)
+    assert "first of this shape" in set(other.to_frame()["stage"])
 
 
 def test_a_second_warm_up_keeps_the_first_run_that_really_was_first(hub: ModelHub) -> None:

@@ -304,6 +304,9 @@ def test_a_fused_run_that_cannot_be_stopped_still_breaks_no_promise_silently(
         ({"dtypes": (("float16", 10), ("int64", 2)), "operators": ()}, CPU, (), "float16"),
         ({"dtypes": (("float16", 10),), "operators": (("Cast", 3),)}, CPU, (),
          "float32 (weights stored in float16)"),
+        # OpenVINO's own profile names kernels such as brgconv_avx512_amx_bf16 for such a graph
+        ({"dtypes": (("float16", 10),), "operators": (("Cast", 3),)}, "OpenVINOExecutionProvider",
+         (), "bfloat16 (OpenVINO's default here)"),
         ({}, CPU, (), "float32"),
         ({}, "OpenVINOExecutionProvider", (), "bfloat16 (OpenVINO's default here)"),
         ({}, "OpenVINOExecutionProvider",

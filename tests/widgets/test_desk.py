@@ -8,7 +8,7 @@ import pytest
 from ipywidgets.widgets import widget
 
 import workbench as wb
-from workbench.errors import ImageTooLargeError
+from workbench.errors import ImageTooLargeError, SwitchedOffError
 from workbench.widgets import sitting as module
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
@@ -133,7 +133,7 @@ def test_enter_in_the_field_and_the_button_open_what_it_says(app, colour):
 
 
 def test_a_url_is_refused_in_the_words_of_the_core(app):
-    app.path.set_state({"value": "https://example.org/cat.jpg"})
+    app.path.set_state({"value": "https://127.0.0.1/cat.jpg"})
     app.open_button.click()
     assert app.wait(60)
     assert "url_refused" in app.error_line.value
@@ -145,6 +145,11 @@ def test_before_an_audience_the_field_is_not_there_and_a_sentence_is(hub, monkey
     assert "Voilà" in app.place.value
     assert app.path not in getattr(app.place, "children", ())
     assert app.keep_button.disabled
+    assert app.code_button.disabled
+    app.code_button.click()  # a front end can send what its button would not
+    with pytest.raises(SwitchedOffError, match="Voilà"):
+        app.check()
+    assert app.snippet.value == ""
     app.close()
 
 

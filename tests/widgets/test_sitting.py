@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 
 import pandas as pd
@@ -19,6 +20,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.inference.results import Failure, Result
+from workbench.stopping import Stop
 from workbench.widgets import sitting as module
 from workbench.widgets.sitting import Sitting
 from workbench.widgets.transfer import Upload
@@ -184,7 +186,7 @@ def test_a_path_and_a_folder_may_be_typed(sitting, colour):
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("https://example.org/cat.jpg", UrlRefusedError), ("nowhere.jpg", WorkbenchError),
+    [("https://127.0.0.1/cat.jpg", UrlRefusedError), ("nowhere.jpg", WorkbenchError),
      ("", WorkbenchError), ("nowhere.onnx", WorkbenchError), ("data:image/png,x", ImageError)],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_in_words(sitting, text, error):
@@ -208,8 +210,10 @@ def test_before_an_audience_nothing_is_read_or_written_by_name(hub, colour, monk
         with pytest.raises(SwitchedOffError, match="Voilà"):
             made.problems.check()
     with pytest.raises(SwitchedOffError):
-        made.code()
+        made.offered()
     assert not (tmp_path / "workbench_sitting").exists()
+    assert "runner.classify" in made.code()  # a cell asks: that is the author, not a visitor
+    assert (tmp_path / "workbench_sitting").exists()
     made.close()
 
 
@@ -289,6 +293,25 @@ def test_clear_begins_anew_and_keeps_the_model(sitting, colour):
     sitting.clear()
     assert (sitting.results, sitting.trace, sitting.photo) == ([], None, None)
     assert sitting.state == "warm"
+
+
+def test_an_answer_that_comes_after_clear_is_not_shown(sitting, colour, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    plain = module.answer
+
+    def slow(*args, stop, **options):  # the answer was there before the stop
+        begun.set()
+        assert go.wait(LONG_S)
+        return plain(*args, stop=Stop(), **options)
+
+    monkeypatch.setattr(module, "answer", slow)
+    sitting.take(upload(colour()))
+    assert begun.wait(LONG_S)
+    sitting.clear()
+    go.set()
+    finish(sitting)
+    assert (sitting.results, sitting.trace, sitting.photo) == ([], None, None)
+    assert sitting.problems.shown == ()
 
 
 def test_the_history_tells_every_run(sitting, colour):

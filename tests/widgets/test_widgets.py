@@ -9,8 +9,8 @@ import pytest
 
 from workbench import widgets
 
-BEHAVIOURS = ("activity", "catalogue", "comparison", "exploration", "intake", "knob", "ledger",
-              "newcomer", "disk", "problem", "script", "sitting", "transfer", "trial",
+BEHAVIOURS = ("activity", "catalogue", "comparison", "delivery", "exploration", "intake", "knob",
+              "ledger", "newcomer", "disk", "problem", "script", "sitting", "transfer", "trial",
               "worker")  # fmt: skip
 
 

@@ -262,12 +262,12 @@ def evaluate(
     names = handle.labels
     if names is None:
         raise LabelsError(f"model {handle.id!r}", "it has none to compare with")
-    pairs = _pairs(images, labels, names)
+    paired = pairs(images, labels, names)
     tally = _Tally(names)
     truths: list[int] = []
 
     def fed() -> Iterator[Any]:
-        for source, truth in pairs:
+        for source, truth in paired:
             truths.append(truth)
             yield source
 
@@ -293,7 +293,7 @@ def _shown(answers: Iterator[Any], images: Any, labels: Any, progress: bool) -> 
     return tqdm(answers, total=total, unit="picture")
 
 
-def _pairs(
+def pairs(
     images: Any, labels: Iterable[str | int] | None, names: Sequence[str]
 ) -> Iterator[tuple[Any, int]]:
     """Pair each picture with the index of its truth, checking both on the way."""

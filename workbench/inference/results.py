@@ -408,9 +408,11 @@ class Results(Answers):
         errors = Counter(f.code for f in self.failures)
         rows = [
             ("answered", f"{len(self.answered)} of {len(self)}"),
-            ("wall time", f"{seconds(self.wall_s)} ({self.images_per_s:.1f} images/s)"),
             ("labels", ", ".join(f"{n} {c}" for n, c in labels.most_common(8)) or "none"),
         ]
+        if self.wall_s > 0:
+            wall = f"{seconds(self.wall_s)} ({self.images_per_s:.1f} images/s)"
+            rows.insert(1, ("wall time", wall))
         if errors:
             rows.append(("errors", ", ".join(f"{c} {n}" for c, n in errors.most_common())))
         blocks.append(Facts(tuple(rows)))

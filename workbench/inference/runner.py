@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,7 @@ from workbench.host import host
 from workbench.inference.metrics import Metrics
 from workbench.inference.opinion import OpinionGrid, Opinions, same_classes
 from workbench.inference.results import SHOWN, Failure, Outputs, Outside, Result, Results
-from workbench.inference.source import Kept, is_one, keep, listed, name_of
+from workbench.inference.source import Kept, fetched, is_address, is_one, keep, listed, name_of
 from workbench.models.hub import ModelHub, default_hub
 from workbench.models.model import FEW_CLASSES, Model
 from workbench.models.session import check_feeds
@@ -182,8 +183,9 @@ class Runner(Displayable):
 
         Parameters
         ----------
-        images : a path, bytes, PIL image, (H, W, 3) uint8 array, file-like object or data URI;
-            an iterable of those; or a folder, whose pictures are taken in the order of names
+        images : a path, bytes, PIL image, (H, W, 3) uint8 array, file-like object, data URI, or
+            an https address, which is fetched; an iterable of those; or a folder, whose pictures
+            are taken in the order of names
         model : id, Model, or path to an .onnx file; or a list of those, each asked in turn
         top_k : classes in the answer; None for the runner's
         timeout_s : limit of one run in seconds
@@ -282,7 +284,8 @@ class Runner(Displayable):
             try:
                 while True:
                     while len(waiting) < ahead and (source := next(sources, _END)) is not _END:
-                        waiting.append((name_of(source), pool.submit(_prepared, job.model, source)))
+                        future = pool.submit(_prepared, job.model, source, job.stop)
+                        waiting.append((name_of(source), future))
                     if not waiting:
                         return
                     if job.stop is not None:
@@ -321,7 +324,7 @@ class Runner(Displayable):
     def _opinions(self, source: Any, asked: list[_Asked], names: list[str], same: bool) -> Opinions:
         """Ask each model about one picture; what fails with all of them alike is raised."""
         started = clock()
-        source, name = _kept_whole(source)
+        source, name = _kept_whole(source, _stop_of(asked))
         items: list[Result | Failure] = []
         for one in asked:
             if isinstance(one.job, WorkbenchError):
@@ -348,7 +351,7 @@ class Runner(Displayable):
         stopped = False
         sources = listed(images)
         while not stopped and (some := list(islice(sources, _ROWS_AT_ONCE))):
-            told = [_kept_whole(source) for source in some]
+            told = [_kept_whole(source, _stop_of(asked)) for source in some]
             for number, one in enumerate(asked):
                 begun = clock()
                 try:
@@ -405,7 +408,7 @@ class Runner(Displayable):
         started = clock()
         try:
             model.image_input  # noqa: B018  (refuses what is no classifier before any work)
-            kept, batch, parts = _prepared(model, source)
+            kept, batch, parts = _prepared(model, source, job.stop)
             batch = _filled(batch, model.batch_axis)
             told = [(parts, name_of(source), kept)]
             result = self._answer(batch, told, job, started)[0]
@@ -602,11 +605,21 @@ def _names(asked: Sequence[_Asked]) -> list[str]:
     return names
 
 
-def _kept_whole(source: Any) -> tuple[Any, str]:
-    """Return a source that can be read by one model after another, and its name."""
+def _stop_of(asked: list[_Asked]) -> Stop | None:
+    return next((one.job.stop for one in asked if isinstance(one.job, _Job)), None)
+
+
+def _kept_whole(source: Any, stop: Stop | None) -> tuple[Any, str]:
+    """Return a source that can be read by one model after another, and its name.
+
+    An address that cannot be had stays one: each model tells why, in its place.
+    """
     name = name_of(source)
     if hasattr(source, "read") and not hasattr(source, "getexif"):
         return read_bytes(source)[0], name  # a file-like object can be read once only
+    if is_address(source):
+        with suppress(WorkbenchError):
+            return fetched(source, stop), name
     return source, name
 
 
@@ -648,8 +661,15 @@ def _filled(batch: NDArray[Any], fixed: int | None) -> NDArray[Any]:
     return np.concatenate([batch, rest])
 
 
-def _prepared(model: Model, source: Any) -> Prepared:
+def _prepared(model: Model, source: Any, stop: Stop | None = None) -> Prepared:
     """Preprocess a source, and keep of it what can be read a second time for its thumbnail."""
+    if is_address(source):
+        begun = clock()
+        source = fetched(source, stop)
+        fetch_s = clock() - begun
+        kept = keep(source)
+        batch, parts = model.preprocessing.timed(source)
+        return kept, batch, {"fetch": fetch_s, **parts}
     if hasattr(source, "read") and not hasattr(source, "getexif"):
         source = read_bytes(source)[0]  # a file-like object can be read once only
     kept = keep(source)  # before the picture is read: a file that changes meanwhile is not shown

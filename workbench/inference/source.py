@@ -14,13 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.cards import THUMBNAIL_PIXELS
-from workbench.errors import MissingFileError, WorkbenchError, abridge
+from workbench.errors import (
+    DownloadTooLargeError,
+    ImageTooLargeError,
+    MissingFileError,
+    WorkbenchError,
+    abridge,
+)
 from workbench.preprocessing.images import read_image
+from workbench.settings import Settings, without_credentials
 from workbench.units import shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.stopping import Stop
+
+#: Longest that fetching one picture may take, in seconds.
+FETCH_S = 60.0
 #: Endings of the files that a folder is searched for, in lower case.
 IMAGE_ENDINGS = frozenset(
     (
@@ -71,12 +82,42 @@ def _stamp(path: str | Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def is_address(source: Any) -> bool:
+    """Say whether this is the address of a picture on a server."""
+    return isinstance(source, str) and source[:8].lower().startswith(("http://", "https://"))
+
+
+def fetched(address: str, stop: Stop | None = None) -> bytes:
+    """Return the encoded picture at an address, under the rules of every download.
+
+    Only public addresses over https unless the settings allow others, at most
+    ``MAX_IMAGE_BYTES``, at most :data:`FETCH_S` seconds.
+
+    Raises
+    ------
+    UrlRefusedError, OfflineError, DownloadError, CancelledError : see :mod:`workbench.models.fetch`
+    ImageTooLargeError : it has more bytes than a picture may have
+    """
+    from workbench.models.fetch import Fetcher, Rules
+
+    given = Settings()
+    rules = Rules.of(given, timeout_s=min(FETCH_S, given.download_timeout_s))
+    fetcher = Fetcher(rules, stop)
+    try:
+        return fetcher.read(address, limit_bytes=given.max_image_bytes)
+    except DownloadTooLargeError as error:
+        shown = without_credentials(address)
+        raise ImageTooLargeError(shown, error.seen_bytes, given.max_image_bytes) from error
+    finally:
+        fetcher.close()
+
+
 def is_one(images: Any) -> bool:
     """Say whether this is one picture (True), or many, or a folder (False)."""
     if isinstance(images, (bytes, bytearray, memoryview)):
         return True
     if isinstance(images, (str, Path)):
-        return folder_of(images) is None
+        return is_address(images) or folder_of(images) is None
     if isinstance(images, np.ndarray):
         return images.ndim < 4
     if hasattr(images, "read") or hasattr(images, "getexif"):
@@ -125,6 +166,8 @@ def listed(images: Any) -> Iterator[Any]:
 
 def name_of(source: Any) -> str:
     """Name an input for people: a file's name, or what kind of thing it is."""
+    if is_address(source):
+        return without_credentials(source).removesuffix("?…").rstrip("/").rpartition("/")[2][:80]
     if isinstance(source, (str, Path)):
         text = str(source)
         file = Path(text).name

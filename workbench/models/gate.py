@@ -69,6 +69,7 @@ def examine(
     name: str = "",
     verify: Literal["auto", "always"] = "auto",
     limit_bytes: int = LIMIT_BYTES,
+    remember: bool = True,
 ) -> GraphFacts:
     """Tell what a model file is, or refuse it.
 
@@ -79,6 +80,7 @@ def examine(
     verify : "auto" trusts what is remembered of a file whose path, size, times and inode are
         the same (those of its external data files included); "always" reads it again
     limit_bytes : of the model file
+    remember : keep the answer; False for a file that is about to go
 
     Raises
     ------
@@ -101,7 +103,7 @@ def examine(
         real, identity = _identify(where)
     facts, others = _read(where, name or where, real, identity[1], limit_bytes)
     identities = [identity, *(_identify(str(other))[1] for other in others)]
-    if _identify(where)[1] == identity:  # else it changed while it was read
+    if remember and _identify(where)[1] == identity:  # else it changed while it was read
         _remember(identities, facts)
     return facts
 

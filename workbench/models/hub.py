@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cards import Card, Displayable, Notes, Table
 from workbench.errors import (
+    ChecksumError,
     ConfigError,
+    DescriptionError,
+    FetchError,
+    IncompletePullWarning,
     InferredMetadataWarning,
     MissingFileError,
+    ModelFileError,
     WorkbenchError,
     abridge,
+    choices,
+    nearest,
     require_count,
 )
 from workbench.models import store
@@ -38,8 +45,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from workbench.models.fetch import Rules
     from workbench.models.graph import GraphFacts
+    from workbench.models.progress import Progress
     from workbench.models.spec import ModelSpec
+    from workbench.models.upkeep import Restored, Update, Verification
+    from workbench.stopping import Stop
 
 #: What tells one session from another: the file as it is now, and how it is opened (as text: a
 #: string remembers its hash).
@@ -128,6 +139,7 @@ class ModelHub(Displayable):
         spinning: bool | Literal["auto"] = "auto",
         strict: bool = False,
         timeout_s: float | None = None,
+        verify: Literal["auto", "always"] = "auto",
     ) -> Model:
         """Return the handle of a model whose session is live; open it if it is not.
 
@@ -139,6 +151,8 @@ class ModelHub(Displayable):
         spinning : whether idle threads burn time waiting for work
         strict : make a fall-back to another provider an error
         timeout_s : limit of the load in seconds
+        verify : a model that was pulled is compared with its lock: "auto" takes the hash again
+            when size, mtime or inode differ, "always" each time
 
         Returns
         -------
@@ -158,8 +172,21 @@ class ModelHub(Displayable):
             handle = self._own(model)
         else:
             handle = self.handle(model, Options.of(threads, providers, spinning, strict))
+        if verify != "auto":
+            self._verify(handle, verify)
         with Lease(self, handle, timeout_s):
             return handle
+
+    @staticmethod
+    def _verify(handle: Model, verify: object) -> None:
+        from workbench.models import gate, lock
+
+        if verify != "always":
+            raise ConfigError("verify", verify, "'auto' or 'always'")
+        lock.check(handle.path, "always")
+        seen, told = gate.examine(handle.path, verify="always").sha256, handle.spec.sha256
+        if told and told.lower() != seen:
+            raise ChecksumError(str(handle.path), told.lower(), seen)
 
     def preload(
         self,
@@ -236,7 +263,7 @@ class ModelHub(Displayable):
 
     def _describe(self, name: str) -> tuple[ModelSpec, GraphFacts, tuple[str, ...]]:
         """Look at a model's file, at what is written about it, and where more may be written."""
-        from workbench.models import gate
+        from workbench.models import gate, lock
         from workbench.models.evidence import read_spec
 
         named = self._named.get(name)
@@ -256,13 +283,14 @@ class ModelHub(Displayable):
             model_id, path, metadata = name, found.path, found.metadata_path
             labels = found.labels_folders
             places = (found.shelf.models / "metadata" / f"{name}.json",)
+        locked = lock.check(path)
         graph = gate.examine(path)
         spec = read_spec(model_id, path, facts=graph, metadata=metadata, labels_dir=labels)
         if (origin := spec.origins.get("labels", "")) != "metadata JSON":
             listed = origin.removeprefix("labels/").partition(",")[0]
             file = listed if origin.startswith("labels/") else f"{model_id}_labels.json"
             places += tuple(folder / file for folder in labels)
-        return spec, graph, tuple(map(str, places))
+        return spec, graph, tuple(map(str, (*places, *locked)))
 
     def _twin(self, described: ModelSpec, options: Options) -> Model | None:
         """Find a handle that says the same, so that two spellings of a path give one object."""
@@ -285,6 +313,129 @@ class ModelHub(Displayable):
     def _described(self, model: Model) -> tuple[Any, ...] | None:
         known = self._handles.get((model.asked, model.options))
         return None if known is None else known[1]
+
+    # ── pulling ───────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def shelf(self) -> store.Shelf:
+        """The shelf that models are pulled to."""
+        return self.shelves[0]
+
+    def pull(
+        self,
+        source: str | Path,
+        id: str | None = None,
+        *,
+        sha256: str | Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | str | Path | None = None,
+        replace: bool = False,
+        progress: bool | Callable[[Progress], None] = True,
+        stop: Stop | None = None,
+        **options: Any,
+    ) -> Model:
+        """Fetch a model, verify it, and put it on the writable shelf with all that belongs to it.
+
+        A model that the lock has from the same source is not asked for again: see
+        :meth:`update`. Whatever is killed, whenever, the model is absent or right.
+
+        Parameters
+        ----------
+        source : name of the catalogue (``workbench models --all``), ``https://``,
+            ``hf://org/repo/file`` or a bare ``org/repo``, ``ipfs://CID/path``, ``s3://``,
+            ``gs://`` (both with the extra ``remote``), or a path
+        id : name that the model gets; None for its own
+        sha256 : that the file must have, or a mapping of file name → sha256 ("" is the model)
+        metadata : fields of its description, or a path to them; they go before the source's
+        replace : put it in the place of another model of that name
+        progress : a bar with rate and time left; or a function that is told a ``Progress``
+        stop : ends the download when cancelled; what has come is taken up next time
+        options : ``max_bytes``, ``timeout_s``, ``allow_http``, ``allow_private``, ``offline``,
+            ``mirrors``, ``ipfs_gateways``, ``hf_endpoint``; None, or left out, for the setting
+
+        Returns
+        -------
+        the handle of the model; nothing is loaded
+
+        Raises
+        ------
+        UrlRefusedError, CidError, OfflineError : before anything is dialled
+        DownloadError, DownloadTooLargeError, ChecksumError, NotOnnxError, WriteError, … :
+            nothing was put in place
+
+        Warns
+        -----
+        IncompletePullWarning : something that belongs to it could not be had
+        """
+        from workbench.models import pull as pulling
+        from workbench.models.assembly import Wish
+
+        given, rules = _asked(options)
+        wish = Wish(id=id, sha256=sha256, metadata=metadata, replace=replace, progress=progress)
+        done = pulling.pull(self.shelf, source, wish, rules, given, stop)
+        for note in done.notes:
+            warnings.warn(IncompletePullWarning(done.id, note), stacklevel=2)
+        return self.handle(done.id)
+
+    def pull_locked(
+        self,
+        *names: str,
+        progress: bool | Callable[[Progress], None] = True,
+        stop: Stop | None = None,
+        **options: Any,
+    ) -> Restored:
+        """Make the shelf what its ``models.lock`` says, byte by byte (all models, or those named).
+
+        What is right already is left alone, and so is what the lock does not know.
+        """
+        from workbench.models import upkeep
+
+        given, rules = _asked(options)
+        return upkeep.restore(self.shelf, names, rules, given, progress=progress, stop=stop)
+
+    def verify(self, *names: str, mode: Literal["auto", "always"] = "always") -> Verification:
+        """Take the hash of every locked file again (of all models, or of those named).
+
+        ``mode="auto"`` does so only where size, mtime or inode differ from the lock.
+        """
+        from workbench.models import upkeep
+
+        return upkeep.verify(self.shelf, names, mode)
+
+    def update(
+        self,
+        *names: str,
+        dry_run: bool = False,
+        progress: bool | Callable[[Progress], None] = True,
+        stop: Stop | None = None,
+        **options: Any,
+    ) -> Update:
+        """Ask the sources of locked models what they have now, and pull what has changed.
+
+        ``dry_run`` : only show the difference.
+        """
+        from dataclasses import replace
+
+        from workbench.models import pull as pulling
+        from workbench.models import upkeep
+        from workbench.models.assembly import Wish
+
+        given, rules = _asked(options)
+        news = upkeep.look(self.shelf, names, rules, given, stop)
+        told = upkeep.Update(news, dry_run=dry_run)
+        if dry_run:
+            return told
+        done: list[str] = []
+        final = []
+        for one in news:
+            if one.id in told.changed:
+                wish = Wish(id=one.id, renew=True, progress=progress)
+                try:
+                    pulling.pull(self.shelf, one.source, wish, rules, given, stop)
+                    done.append(one.id)
+                except (FetchError, ModelFileError, DescriptionError) as error:
+                    one = replace(one, outcome="failed", reason=error.message)  # noqa: PLW2901
+            final.append(one)
+        return upkeep.Update(tuple(final), tuple(done), dry_run=False)
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
@@ -483,6 +634,33 @@ class Lease(AbstractContextManager["Session"]):
 
 
 _PLAIN = Options()
+_LIMITS = ("max_bytes", "timeout_s", "allow_http", "allow_private", "offline")
+_PLACES = ("mirrors", "ipfs_gateways", "hf_endpoint")
+
+
+def _asked(options: Mapping[str, Any]) -> tuple[Settings, Rules]:
+    """Return the settings of a download and its rules; what was asked for wins over settings."""
+    from workbench.models.fetch import Rules
+
+    places: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    for name, value in options.items():
+        if name in _PLACES and value is not None:
+            one = isinstance(value, (str, Path)) and name != "hf_endpoint"
+            many = (value,) if one else value
+            places[name] = value if name == "hf_endpoint" else tuple(str(v) for v in many)
+        elif name in _LIMITS:
+            limits[name] = value
+        elif name not in _PLACES:
+            known = (*_LIMITS, *_PLACES)
+            raise ConfigError("An argument", name, choices(known), nearest(name, known))
+    require_count("max_bytes", limits.get("max_bytes"), optional=True)
+    deadline(limits.get("timeout_s"))  # refuses what is none
+    for name in ("allow_http", "allow_private", "offline"):
+        if limits.get(name) not in (None, True, False):
+            raise ConfigError(name, limits[name], "True, False or None")
+    given = Settings(**places)
+    return given, Rules.of(given, **limits)
 
 
 def _file(path: str | Path) -> Path:

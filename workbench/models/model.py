@@ -20,8 +20,10 @@ from workbench.errors import (
     UnsupportedInputsError,
     require_count,
 )
-from workbench.models.warmup import WarmUp, warm_up
-from workbench.units import count, share, size
+from workbench.models.engine import import_seconds
+from workbench.models.warmup import WarmUp, made_up, warm_up
+from workbench.timing import clock
+from workbench.units import count, shape, share, size
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from workbench.models.gate import GraphFacts, Port
     from workbench.models.hub import ModelHub
+    from workbench.models.profile import Profile
     from workbench.models.session import Options, Session, SessionFacts
     from workbench.models.spec import ModelSpec
     from workbench.preprocessing.pipeline import Pipeline
@@ -116,6 +119,23 @@ class Model(Displayable):
         self.spec.check_classification(self.graph)
         return self.spec.input_name or self.inputs[0].name
 
+    @property
+    def picture_port(self) -> Port:
+        """The input that takes a picture, whatever the outputs mean.
+
+        Raises
+        ------
+        UnsupportedInputsError : the model takes no picture
+        """
+        self.preprocessing  # noqa: B018  (refuses a model that takes none)
+        return next(port for port in self.inputs if port.name == self.spec.input_name)
+
+    @property
+    def picture_batch(self) -> int | None:
+        """The batch that the graph fixes for its pictures, or None where it is dynamic."""
+        dims = self.picture_port.shape
+        return dims[0] if dims and isinstance(dims[0], int) else None
+
     @cached_property
     def scores_output(self) -> str:
         """Name of the output that holds the (N, C) scores; raises UnsupportedInputsError."""
@@ -201,21 +221,30 @@ class Model(Displayable):
 
         Returns
         -------
-        the anatomy of the cold start: read, optimise, first run, settling, steady
+        the anatomy of the cold start: import, read, optimise, first run, settling, steady; a
+        shape that the session has not been warmed up with yet has a first run of its own
         """
         require_count("batch", batch)
-        feeds = self.sample_feeds(batch)
+        shapes = self.sample_shapes(batch)
+        feeds = made_up(shapes)
+        fed = tuple((name, f"{kind} {shape(dims)}") for name, (kind, dims) in shapes.items())
+        shape_run_s = nan
         with self.lease() as session:
 
             def run() -> None:
                 session.run(feeds, timeout_s=self._hub.timeout_s, stop=stop)
 
-            if session.first_run_s is None:
+            known = session.first_run_s is not None
+            if not known or (fed not in session.warmed and not (stop and stop.over)):
+                started = clock()
                 try:
                     run()
                 except (CancelledError, InferenceTimeoutError):
                     if stop is None or not stop.over:
                         raise
+                else:
+                    shape_run_s = clock() - started if known and session.warmed else nan
+                    session.warmed.add(fed)
             with self._hub._ledger.noting("warm-up", self.id):
                 return warm_up(
                     self.id,
@@ -224,8 +253,45 @@ class Model(Displayable):
                     session.first_run_s or nan,
                     runs=runs,
                     stop=stop,
+                    import_s=import_seconds(),
+                    fed=fed,
+                    shape_run_s=shape_run_s,
                     kept=session.facts.kept,
                 )
+
+    def profile(
+        self,
+        image: Any = None,
+        *,
+        runs: int = 30,
+        batch: int = 1,
+        max_time_s: float = 10.0,
+        stop: Stop | None = None,
+    ) -> Profile:
+        """Say where the time of a run goes, node by node, from the engine's own record.
+
+        Private sessions are opened for it, with this model's options; other runs of the hub wait
+        meanwhile, and this thread must hold no lease. The engine's files are removed again.
+
+        Parameters
+        ----------
+        image : a picture, a mapping of input name → array, an array that fits the only input, or
+            None for made-up numbers (:meth:`sample_feeds`)
+        runs : runs with the record on, after the first; as many are taken without it. Fewer where
+            a graph with loops would write down more than 200,000 events
+        batch : how often the picture is repeated in the batch
+        max_time_s : limit of both together in seconds; at least three of each are taken
+        stop : ends it, and keeps what was recorded
+
+        Raises
+        ------
+        ImageError and its children, InputMismatchError : what is fed
+        CancelledError : stopped before anything was recorded
+        InferenceError, InferenceTimeoutError, WriteError : a run, or its record, failed
+        """
+        from workbench.models.profiling import profile
+
+        return profile(self, image, runs=runs, batch=batch, max_time_s=max_time_s, stop=stop)
 
     def sample_feeds(self, batch: int = 1) -> dict[str, NDArray[Any]]:
         """Make arrays that fit the inputs: the same every time, for warming up and measuring.
@@ -233,21 +299,18 @@ class Model(Displayable):
         Floats are normally distributed (seed 0), integers 0; a dynamic axis takes ``batch``
         where it is the first, else the size that the metadata gives, else 1.
         """
-        import numpy as np
+        return made_up(self.sample_shapes(batch))
 
-        rng = np.random.default_rng(0)
-        feeds: dict[str, NDArray[Any]] = {}
+    def sample_shapes(self, batch: int = 1) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return what :meth:`sample_feeds` makes: input → dtype and shape."""
+        shapes = {}
         for port in self.inputs:
             if port.kind != "tensor" or port.shape is None or port.dtype == "string":
                 raise UnsupportedInputsError(
                     self.id, "a warm-up", port.describe(), "tensors of numbers"
                 )
-            dims = self._concrete(port, batch)
-            if "float" in port.dtype:
-                feeds[port.name] = rng.standard_normal(dims, np.float32).astype(port.dtype)
-            else:
-                feeds[port.name] = np.zeros(dims, port.dtype)
-        return feeds
+            shapes[port.name] = (port.dtype, self._concrete(port, batch))
+        return shapes
 
     def _concrete(self, port: Port, batch: int) -> tuple[int, ...]:
         assert port.shape is not None

@@ -30,6 +30,8 @@ class How:
     optimised: bool
     name: str
     timeout_s: float | None
+    record_to: Path | None = None
+    prepacked: bool = True
 
 
 def from_kept(
@@ -78,6 +80,11 @@ def create(ort: Any, source: bytes | str, how: How, part: Path | None = None) ->
         made.optimized_model_filepath = str(part)
     if not how.optimised:
         made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not how.prepacked:
+        made.add_session_config_entry("session.disable_prepacking", "1")
+    if how.record_to is not None:
+        made.enable_profiling = True
+        made.profile_file_prefix = str(how.record_to / "record")
     devices = {o.name: o.devices for o in provider_.offered() if o.devices}
     plugins = [w for w in chosen if w.name in devices]
     for wanted in plugins:

@@ -13,7 +13,7 @@ import threading
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from workbench.models.gate import GraphFacts, Port
     from workbench.models.ledger import Ledger
     from workbench.models.optimised import GraphCache
+    from workbench.models.watch import Watch
     from workbench.stopping import Stop
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,10 @@ class Session:
     ledger: Ledger | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
+    #: whether the engine writes down what each node takes
+    recording: bool = False
+    #: what it has been warmed up with: inputs with their types and shapes
+    warmed: set[tuple[tuple[str, str], ...]] = field(default_factory=set)
 
     @property
     def closed(self) -> bool:
@@ -251,6 +256,37 @@ class Session:
             self.ledger.note("run", self.name, before, f"run {n}")
         return answer  # type: ignore[no-any-return]
 
+    def timed(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None,
+        watch: Watch,
+        clock: Callable[[], float] = clock,
+    ) -> tuple[list[Any], float]:
+        """Run the model once under a watch; return the outputs and the engine's seconds.
+
+        ``clock`` reads the time, in seconds: right before the engine is called, and right after.
+        Raises what :meth:`run` raises.
+        """
+        raw = self._raw
+        if raw is None:
+            raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
+        options = watch.begin_run(self.name)
+        try:
+            started = clock()
+            answer = raw.run(outputs, feeds, options)
+            ended = clock()
+        except Exception as error:
+            watch.pass_interrupt_on()
+            raise self._why(error, feeds, watch.fired, watch.timeout_s, watch.stop) from error
+        finally:
+            watch.running = False
+        if watch.fired == "timeout":  # a fused graph ran on to its end: the promise was broken
+            raise InferenceTimeoutError(self.name, watch.timeout_s)
+        if self.first_run_s is None:
+            self.first_run_s = ended - started
+        return answer, ended - started
+
     def _why(
         self,
         error: Exception,
@@ -265,6 +301,16 @@ class Session:
             return CancelledError(f"The run of model {self.name!r}")
         mismatch = check_feeds(self.inputs, feeds)
         return mismatch or from_engine(error, model=self.name, doing="run")
+
+    def end_record(self) -> Path | None:
+        """End what ``record_to`` began, and return the engine's file; None where there is none."""
+        with self._lock:
+            raw, recording = self._raw, self.recording
+            self.recording = False
+            if raw is None or not recording:
+                return None
+            file = raw.end_profiling()
+        return Path(file) if file else None
 
     def close(self) -> None:
         """Let the engine's session go; harmless when it is gone already."""
@@ -329,6 +375,8 @@ def open_session(
     name: str,
     timeout_s: float | None = None,
     optimised: bool = True,
+    record_to: Path | None = None,
+    prepacked: bool = True,
     graphs: GraphCache | None = None,
     shared_threads: int | None = None,
 ) -> Session:
@@ -342,6 +390,9 @@ def open_session(
     name : id of the model, for errors
     timeout_s : limit of the load, where the engine can be stopped (onnxruntime ≥ 1.22)
     optimised : False leaves the graph as it is (for measurements)
+    record_to : folder in which the engine writes down what each node took; see
+        :meth:`Session.end_record`
+    prepacked : False leaves weights as the graph has them, so that the record tells their sizes
     graphs : where optimised graphs are kept, and taken from; None for a plain load
     shared_threads : size of the pool that models share (see :mod:`workbench.models.threadpool`),
         used where the options name neither threads nor spinning; None for threads of its own
@@ -362,9 +413,11 @@ def open_session(
                           "a provider that can run here", hint=f"{missing[0]}.")  # fmt: skip
     before = resident_bytes()
     watch = Stopwatch()
-    how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s)
+    how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s,
+              record_to=record_to, prepacked=prepacked)  # fmt: skip
     notes = [*missing, *([f"{no_pool}: a pool a model."] if no_pool else [])]
-    key = graphs.key(facts, chosen, "all") if graphs is not None and optimised else None
+    plain = record_to is None and prepacked
+    key = graphs.key(facts, chosen, "all") if graphs is not None and optimised and plain else None
     raw = from_kept(ort, how, graphs, key, watch)
     kept = raw is not None
     if not kept:
@@ -417,6 +470,7 @@ def open_session(
         facts.inputs,
         facts.size_bytes,
         raw,
+        recording=record_to is not None,
     )
     if spinning:
         with _spinning_lock:
@@ -512,10 +566,10 @@ def precision(lead: str, chosen: tuple[Wanted, ...], facts: GraphFacts) -> str:
     floats = [k for k in ("float16", "bfloat16", "float64", "float32") if kinds.get(k)]
     stored = max(floats, key=lambda k: kinds[k]) if floats else "float32"
     fed = {port.dtype for port in facts.inputs}
-    if stored == "float16" and fed == {"float32"} and dict(facts.operators).get("Cast"):
-        return "float32 (weights stored in float16)"
-    if lead != "OpenVINOExecutionProvider" or stored != "float32":
-        return stored
+    cast = stored == "float16" and fed == {"float32"} and bool(dict(facts.operators).get("Cast"))
+    plain = "float32 (weights stored in float16)" if cast else stored
+    if lead != "OpenVINOExecutionProvider" or not plain.startswith("float32"):
+        return plain
     options = " ".join(v for w in chosen for _, v in w.options)
     has = {"amx_bf16", "avx512_bf16"} & set(host().flags)
-    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else "float32"
+    return "bfloat16 (OpenVINO's default here)" if has and '"f32"' not in options else plain

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.cards import Card, Displayable, Facts, Notes, Stack
 from workbench.errors import CancelledError, InferenceTimeoutError, require_count
@@ -15,6 +15,7 @@ from workbench.units import count, seconds
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from workbench.stopping import Stop
 
@@ -28,6 +29,10 @@ class WarmUp(Displayable):
     model : id
     load : seconds to ``read`` the file and to ``optimise`` it (parse, optimise, allocate)
     first_run_s : seconds of the session's first run, measured when it happened
+    import_s : seconds of the engine's import, once a process; nan where others imported it
+    fed : input → type and shape
+    shape_run_s : seconds of the first warm-up run with this shape, where the session had run with
+        another before (memory is planned anew); nan where it had not
     samples : the runs after that, in seconds
     settled_at : index of the first of them from which the times are steady; None: not settled
     stopped : whether someone stopped it early
@@ -40,6 +45,9 @@ class WarmUp(Displayable):
     samples: Samples
     settled_at: int | None
     stopped: bool = False
+    import_s: float = nan
+    fed: tuple[tuple[str, str], ...] = ()
+    shape_run_s: float = nan
     kept: bool = False
 
     @property
@@ -84,11 +92,18 @@ class WarmUp(Displayable):
         return tuple(notes)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a stage: ``stage``, ``ms``, ``runs``; ``steady`` is one median run."""
+        """Return a row a stage: ``stage``, ``ms``, ``runs``; ``steady`` is one median run.
+
+        ``import`` happens once a process, for all models; it is NaN where others imported the
+        engine. In a process of its own each stage is measured by ``wb.cold_start``.
+        """
         import pandas as pd
 
-        rows = [(name, 1e3 * value, 0) for name, value in self.load.items()]
+        rows = [("import", 1e3 * self.import_s, 0)]
+        rows += [(name, 1e3 * value, 0) for name, value in self.load.items()]
         rows.append(("first run", 1e3 * self.first_run_s, 1))
+        if not isnan(self.shape_run_s):
+            rows.append(("first of this shape", 1e3 * self.shape_run_s, 1))
         rows.append(("settling", 1e3 * self.settling_s, self.settled_at or 0))
         rows.append(("steady", 1e3 * self.steady_s, self.steady.n))
         return pd.DataFrame(rows, columns=["stage", "ms", "runs"])
@@ -108,9 +123,19 @@ class WarmUp(Displayable):
         settling = "not settled" if isnan(self.settling_s) else (
             f"{seconds(self.settling_s)} in {count(self.settled_at or 0, 'run')}"
         )  # fmt: skip
+        imported = () if isnan(self.import_s) else (
+            ("import", f"{seconds(self.import_s)}, once a process"),
+        )  # fmt: skip
+        shape = () if isnan(self.shape_run_s) else (
+            ("first of this shape", seconds(self.shape_run_s)),
+        )  # fmt: skip
+        fed = "; ".join(f"{name}: {told}" for name, told in self.fed)
         rows = (
+            *((("fed", fed),) if fed else ()),
+            *imported,
             *((name, seconds(value)) for name, value in self.load.items()),
             ("first run", seconds(self.first_run_s)),
+            *shape,
             ("settling", settling),
             ("steady", f"{seconds(self.steady_s)} a run (median of {self.steady.n})"),
         )
@@ -125,6 +150,22 @@ class WarmUp(Displayable):
         )
 
 
+def made_up(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
+    """Make arrays of some shapes, the same every time: input → dtype and shape.
+
+    Floats are normally distributed (seed 0), everything else is 0.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return {
+        name: rng.standard_normal(dims, np.float32).astype(dtype)
+        if "float" in dtype
+        else np.zeros(dims, dtype)
+        for name, (dtype, dims) in shapes.items()
+    }
+
+
 def warm_up(
     model: str,
     run: Callable[[], object],
@@ -133,11 +174,14 @@ def warm_up(
     *,
     runs: int = 30,
     stop: Stop | None = None,
+    import_s: float = nan,
+    fed: tuple[tuple[str, str], ...] = (),
+    shape_run_s: float = nan,
     kept: bool = False,
 ) -> WarmUp:
     """Call ``run`` until its times settle, at most ``runs`` times.
 
-    ``load`` and ``first_run_s`` were measured when they happened; they are reported with it.
+    What else is given was measured when it happened; it is reported with it.
     """
     require_count("runs", runs)
     values: list[float] = []
@@ -159,5 +203,8 @@ def warm_up(
         samples=Samples(tuple(values), model),
         settled_at=at,
         stopped=at is None and len(values) < runs,
+        import_s=import_s,
+        fed=fed,
+        shape_run_s=shape_run_s,
         kept=kept,
     )

@@ -168,7 +168,7 @@ class Weights:
     def _locate(self, location: str) -> Path:
         if location in self.external:
             return self.external[location]
-        reason = _unsafe(location)
+        reason = unsafe_location(location)
         if reason:
             raise ExternalDataError(self.where, location, reason)
         for folder in dict.fromkeys((self.folder, self.real_folder)):
@@ -199,7 +199,7 @@ def _dims(dims: list[int]) -> str:
     return text if len(dims) <= 8 else f"{text[:-1]}, and {len(dims) - 8} more)"
 
 
-def _unsafe(location: str) -> str:
+def unsafe_location(location: str) -> str:
     """Say why a data file may not lie there, or return an empty string."""
     if not location:
         return "the name of the data file is empty"

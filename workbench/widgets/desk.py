@@ -17,6 +17,7 @@ from ipywidgets import (
 
 from workbench.preprocessing import presets
 from workbench.units import count
+from workbench.widgets.delivery import offers
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
 from workbench.widgets.history import ORDERS
@@ -53,6 +54,7 @@ class App(Panel):
         self.zone = DropZone(sitting.take, sitting.fail, begin=sitting.begin)
         self._make_place()
         self._make_controls()
+        self._make_shop()
         self.form = NewcomerForm(sitting)
         self.result, self.trace = half("340px"), half("640px")
         self.history, self.all, self.about = HTML(), HTML(), HTML()
@@ -72,6 +74,7 @@ class App(Panel):
             self.zone,
             self.place,
             self.controls,
+            self.shop,
             self.endings,
             self.status,
             self.error_line,
@@ -109,7 +112,7 @@ class App(Panel):
         sitting = self.sitting
         self.path = Text(
             description="Path or URL",
-            placeholder="a picture, a folder of pictures, or an .onnx file",
+            placeholder="a picture, a folder of pictures, an .onnx file, or https://…",
             style={"description_width": "initial"},
             layout=Layout(flex="1 1 280px"),
         )
@@ -153,6 +156,30 @@ class App(Panel):
         self._forward(self.top_k, lambda value: sitting.choose(top_k=value))
         self._forward(self.preset, lambda value: sitting.choose(preset=value))
 
+    def _make_shop(self) -> None:
+        """Lay out the catalogue: what is chosen there is one click away."""
+        self.offer = labelled(Dropdown, "Catalogue", "440px", options=offers(self.sitting.hub))
+        self.pull_button = button("Pull", self._pull, "Fetch this model, verify it, and use it",
+                                  "cloud-download")  # fmt: skip
+        self.offer.layout.max_width = "100%"
+        self.shop = row(self.offer, self.pull_button)
+
+    def _pull(self) -> None:
+        if self.offer.value:
+            self.sitting.pull(self.offer.value)
+
+    def _paint_shop(self) -> None:
+        """Take out what is here by now; what was chosen stays chosen."""
+        options, chosen = offers(self.sitting.hub), self.offer.value
+        if tuple(self.offer.options) != options:
+            self.offer.options = options
+            if chosen in {name for _, name in options}:
+                self.offer.value = chosen
+        running = self.sitting.worker.running
+        pulling = running is not None and running.key.startswith("pull ")
+        self.pull_button.disabled = pulling or not options
+        show(self.shop, bool(options) and not self.sitting.audience)
+
     def _forward(self, control: Any, call: Any) -> None:
         def moved(change: Any) -> None:
             if not self._quiet:
@@ -175,7 +202,7 @@ class App(Panel):
 
     def _offer_code(self) -> None:
         self.sitting.attempt(
-            lambda: self.snippet.offer(self.sitting.code(), "This sitting as a cell")
+            lambda: self.snippet.offer(self.sitting.offered(), "This sitting as a cell")
         )
 
     def _clear(self) -> None:
@@ -216,6 +243,7 @@ class App(Panel):
         )
         self.about.value = html_of(sitting.described) or text("It has not been looked at yet.")
         self._paint_dials()
+        self._paint_shop()
         self.form.paint()
 
     def _paint_dials(self) -> None:

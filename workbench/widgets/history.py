@@ -85,7 +85,8 @@ class History(list[Run]):
         left_out = len(self) - len(recent)
         notes = (f"The last {len(recent)} of {len(self)}; to_frame() has all.",) if left_out else ()
         table = Table(columns, tuple(rows), "Runs", numeric)
-        blocks = (table, Bars(tuple(bars), "Time in all"), Notes(notes))
+        drawn = (Bars(tuple(bars), "Time in all"),) if bars else ()
+        blocks = (table, *drawn, Notes(notes))
         return Sheet(Card(f"times of this sitting: {count(len(self), 'run')}", blocks))
 
     def keep(self, folder: Path) -> tuple[Path, int]:

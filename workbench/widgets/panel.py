@@ -98,8 +98,11 @@ class Panel(VBox):
             self._doing.value = ""
         else:
             many = f" ({done + 1} of {total})" if total > 1 else ""
-            self._doing.value = text(f"{running.what} …{many}")
-        self._bar.max, self._bar.value = max(total, 1), done if running else 0
+            far = f" {running.told}" if running.told else ""
+            self._doing.value = text(f"{running.what} …{far}{many}")
+        share = running.share if running is not None else None
+        self._bar.max = 100 * max(total, 1)
+        self._bar.value = round(100 * (done + (share or 0.0))) if running else 0
         show(self.status, running is not None)
         self.error_line.value = self.activity.problems.html()
 

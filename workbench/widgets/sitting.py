@@ -24,6 +24,7 @@ from workbench.preprocessing import presets
 from workbench.settings import audience
 from workbench.units import seconds
 from workbench.widgets.activity import Activity
+from workbench.widgets.delivery import deliver
 from workbench.widgets.disk import safe_name, write
 from workbench.widgets.history import History, Run
 from workbench.widgets.knob import Knobs, turned
@@ -35,6 +36,7 @@ from workbench.widgets.trial import Photo, answer, fitted, named
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.models.assembly import Pulled
     from workbench.models.model import Model
     from workbench.preprocessing.images import ImageSource
     from workbench.preprocessing.pipeline import Pipeline, Trace
@@ -169,6 +171,10 @@ class Sitting(Activity):
         """Load the chosen model and run it until its times settle."""
         self.attempt(lambda: self._warm_up(self.model), self.model)
 
+    def pull(self, name: str) -> None:
+        """Fetch a model of the catalogue, choose it, and ask it about the last picture."""
+        self.attempt(lambda: self._pull(name), name)
+
     def adopt(self, model_id: str = "", **answers: Any) -> None:
         """Use the newcomer, described by the answers of :meth:`Newcomer.metadata`."""
         self.attempt(lambda: self._adopt(model_id, answers), model_id)
@@ -212,13 +218,22 @@ class Sitting(Activity):
         return self.runs.together().to_frame()
 
     def code(self) -> str:
-        """Return the sitting as a cell that reproduces it.
+        """Return the sitting as a cell that reproduces it: for the author of a notebook.
 
         Uploaded pictures and dropped models are written below ``folder`` first, each under a
         name with its checksum, so that the cell finds them.
         """
-        self._private("Writing files")
         return self._script.cell(self.runs, self.folder)
+
+    def offered(self) -> str:
+        """Return the same for whoever sits before the browser; nobody else's disk is written to.
+
+        Raises
+        ------
+        SwitchedOffError : before an audience
+        """
+        self._private("Writing files")
+        return self.code()
 
     @property
     def state(self) -> str:
@@ -315,14 +330,22 @@ class Sitting(Activity):
         self._models[name] = model
         return model
 
-    def _classify(self, photo: Photo, key: str = "") -> None:
+    def _here(self, photo: Photo, job: Job) -> Photo:
+        """Return a picture whose bytes are here: one that is named by its address is fetched."""
+        here = photo.here(job.stop)
+        if self.photo is photo:
+            self.photo = here  # and is not fetched again
+        return here
+
+    def _classify(self, asked: Photo, key: str = "") -> None:
         name, top_k, preset, own = self.model, self.top_k, self.preset, self.pipeline
-        self.photo = photo
+        self.photo, runs = asked, self.runs
 
         def work(job: Job) -> tuple[Run, Trace | None]:
             self._load(name)
             model = self._handle(name)
             pipeline = own or fitted(preset, model.preprocessing)
+            photo = self._here(asked, job)
             outcome = answer(
                 self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
             )
@@ -331,9 +354,11 @@ class Sitting(Activity):
                 trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
             return Run(photo, name, top_k, pipeline, outcome), trace
 
-        self.worker.submit(
-            f"{photo.name}: {name}", work, done=self._answered, key=key, about=photo.name
-        )
+        def done(made: tuple[Run, Trace | None]) -> None:
+            if self.runs is runs:  # not cleared meanwhile
+                self._answered(made)
+
+        self.worker.submit(f"{asked.name}: {name}", work, done=done, key=key, about=asked.name)
 
     def _answered(self, made: tuple[Run, Trace | None]) -> None:
         run, trace = made
@@ -367,6 +392,22 @@ class Sitting(Activity):
             self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
 
         self.worker.submit(f"{name}: warming up", work, done=done, key="warm-up", about=name)
+
+    def _pull(self, name: str) -> None:
+        self._private("Pulling models")
+
+        def done(made: Pulled) -> None:
+            how = "is here" if made.fetched else "was here already"
+            self.said = " ".join((f"{made.id} {how}, and is chosen.", *made.notes))
+            self._pick(made.id)
+
+        self.worker.submit(
+            f"{name}: pulling",
+            lambda job: deliver(self.hub, name, job, self.changed),
+            done=done,
+            key=f"pull {name}",
+            about=name,
+        )
 
     def _look(self, path: Path, name: str) -> None:
         known = self.hub.ids()

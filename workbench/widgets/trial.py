@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure, Result
-from workbench.inference.source import Kept, folder_of, listed, name_of
+from workbench.inference.source import Kept, fetched, folder_of, is_address, listed, name_of
 from workbench.preprocessing import presets
 from workbench.timing import Stages
 from workbench.units import count
@@ -45,6 +45,17 @@ class Photo:
             return cls(name_of(source), source.read())
         path = isinstance(source, (str, Path))
         return cls(name_of(source), str(source) if path else source)
+
+    def here(self, stop: Stop | None = None) -> Photo:
+        """Return the same picture with its bytes, where it is one on a server.
+
+        Raises
+        ------
+        UrlRefusedError, DownloadError, … : see :func:`workbench.inference.source.fetched`
+        """
+        if not is_address(self.source):
+            return self
+        return Photo(self.name, fetched(self.source, stop))
 
 
 def named(text: str, *, most: int) -> list[Photo]:

@@ -26,6 +26,8 @@ class Job:
     stop : ends it; handed to everything that takes one
     key : a later job with the same key takes its place; empty for none
     about : what an error of it is about, for people; ``what`` where it is left out
+    told : how far it has come, for people; empty where it does not say
+    share : of it that is done, 0 to 1; None where that is not known
     """
 
     what: str
@@ -35,6 +37,8 @@ class Job:
     about: str = ""
     stop: Stop = field(default_factory=Stop)
     superseded: bool = False
+    told: str = ""
+    share: float | None = None
 
 
 class Worker:

@@ -1,0 +1,48 @@
+"""Subjects that take what they are told to, on a clock that only they move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from math import isfinite
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from workbench.errors import WorkbenchError
+
+
+@dataclass
+class FakeClock:
+    """A clock that moves by a little at each reading, and by what is run."""
+
+    now: float = 100.0
+    step_s: float = 1e-7
+
+    def __call__(self) -> float:
+        self.now += self.step_s
+        return self.now
+
+
+@dataclass
+class FakeSubject:
+    """Takes the next of ``takes_s`` seconds; None raises ``error``; a callable is called first."""
+
+    name: str
+    clock: FakeClock
+    takes_s: Iterator[float | None] = field(default_factory=lambda: repeat(0.001))
+    error: WorkbenchError | BaseException | None = None
+    before: Callable[[], None] | None = None
+    runs: int = 0
+
+    def run(self) -> tuple[float, ...]:
+        if self.before is not None:
+            self.before()
+        took = next(self.takes_s)
+        if took is None:
+            assert self.error is not None
+            raise self.error
+        self.runs += 1
+        if isfinite(took) and took > 0:
+            self.clock.now += took
+        return (took,)

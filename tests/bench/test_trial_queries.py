@@ -1,0 +1,206 @@
+"""Queries: when they are sent, what their latency counts from, and the highest rate."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from math import nan
+
+import numpy as np
+import pytest
+
+from workbench.bench.trial import (
+    Trial,
+    all_at_once,
+    arrivals,
+    arriving,
+    highest_rate,
+    one_after_the_other,
+)
+from workbench.errors import InferenceError
+from workbench.stopping import Stop
+
+
+def queue(rate: float, service_s: float, queries: int, seed: int) -> Trial:
+    """Answer Poisson arrivals one at a time, each in the same time: M/D/1, by Lindley's rule."""
+    gaps = np.random.default_rng(seed).exponential(1 / rate, queries)
+    wait, latencies = 0.0, np.empty(queries)
+    for n, gap in enumerate(gaps):
+        wait = max(0.0, wait + service_s - gap) if n else 0.0
+        latencies[n] = wait + service_s
+    return Trial(latency_s=latencies, wall_s=float(gaps.sum()), rate=rate)
+
+
+def test_the_highest_rate_keeps_the_bound_and_a_higher_one_does_not():
+    service_s, bound_s = 0.010, 0.030
+    seeds = iter(range(100))
+    found, trials, whole = highest_rate(
+        lambda rate: queue(rate, service_s, 20_000, next(seeds)), 1 / service_s, bound_s
+    )
+    assert whole
+    assert len({t.rate for t in trials}) == 7
+    assert len(trials) == 7 + sum(not t.meets(bound_s) for t in trials) // 2
+    assert queue(0.95 * found, service_s, 200_000, 1).meets(bound_s)
+    assert not queue(1.1 * found, service_s, 200_000, 1).meets(bound_s)
+
+
+def test_a_bound_below_the_time_of_one_answer_is_met_by_no_rate():
+    found, trials, _ = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 0.005)
+    assert found == 0.0
+    assert not any(t.meets(0.005) for t in trials)
+
+
+def test_a_bound_that_nothing_exceeds_is_met_up_to_the_capacity():
+    found, _, _ = highest_rate(lambda rate: queue(rate, 0.01, 2000, 0), 100.0, 1e9)
+    assert found > 98
+
+
+def test_one_burst_does_not_end_a_rate():
+    burst = iter([True] + [False] * 100)
+
+    def trial(rate: float) -> Trial:
+        return queue(rate, 10.0 if next(burst) else 0.001, 1000, 0)
+
+    found, trials, whole = highest_rate(trial, 100.0, 1.0)
+    assert whole
+    assert found > 98
+    assert [t.meets(1.0) for t in trials] == [False] + [True] * 7
+
+
+def test_a_search_without_time_says_that_it_is_not_whole():
+    left = iter([True, True, False])
+    found, trials, whole = highest_rate(
+        lambda rate: queue(rate, 0.001, 1000, 0), 100.0, 1.0, time_for=lambda _rate: next(left)
+    )
+    assert not whole
+    assert len(trials) == 2
+    assert found == 75
+
+
+def test_p99_of_too_few_queries_meets_nothing():
+    few = Trial(latency_s=np.full(299, 0.001), wall_s=1.0)
+    assert not few.meets(1.0)
+    assert Trial(latency_s=np.full(300, 0.001), wall_s=1.0).meets(1.0)
+
+
+def test_arrivals_are_those_of_a_poisson_process():
+    due = arrivals(200.0, 50.0, np.random.default_rng(0))
+    gaps = np.diff(due)
+    assert len(due) == 10_000
+    assert gaps.mean() == pytest.approx(1 / 200, rel=0.05)
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)  # as an exponential's
+    assert len(arrivals(1.0, 1.0, np.random.default_rng(0))) == 300
+
+
+def test_a_latency_counts_from_when_the_query_was_due():
+    """One answer that takes long delays those behind it: that is theirs as well."""
+    first = threading.Event()
+
+    def answer(_number: int) -> None:
+        if not first.is_set():
+            first.set()
+            time.sleep(0.2)
+
+    due = np.linspace(0.0, 0.1, 20)
+    trial = arriving(answer, due, workers=1, stop=None)
+    assert len(trial.latency_s) == 20
+    assert trial.latency_s.min() > 0.08
+    assert trial.latency_s.max() == pytest.approx(0.2, abs=0.06)
+
+
+def test_queries_are_sent_when_they_are_due():
+    sent: list[float] = []
+    due = np.array([0.05, 0.15, 0.35])
+    trial = arriving(lambda _n: sent.append(time.perf_counter()), due, workers=2, stop=None)
+    assert np.diff(sent) == pytest.approx([0.1, 0.2], abs=0.06)
+    assert 0 < trial.latency_s.min() < trial.latency_s.max() < 0.06
+
+
+def test_workers_answer_at_the_same_time():
+    begun = time.perf_counter()
+    trial = all_at_once(lambda _n: time.sleep(0.05), 8, workers=4, stop=None)
+    assert time.perf_counter() - begun < 8 * 0.05
+    assert len(trial.latency_s) == 8
+    assert np.isnan(trial.rate)
+    assert trial.queries_per_s > 25
+
+
+def test_each_worker_has_a_number_of_its_own():
+    seen: set[int] = set()
+    lock = threading.Lock()
+
+    def answer(number: int) -> None:
+        with lock:
+            seen.add(number)
+        time.sleep(0.005)
+
+    all_at_once(answer, 40, workers=3, stop=None)
+    assert seen == {0, 1, 2}
+
+
+def test_a_failure_of_a_worker_ends_the_trial_and_is_raised():
+    problem = InferenceError("m", "a node broke", "")
+
+    def answer(_number: int) -> None:
+        raise problem
+
+    before = threading.active_count()
+    with pytest.raises(InferenceError, match="a node broke"):
+        arriving(answer, np.linspace(0, 60.0, 100), workers=2, stop=None)
+    assert threading.active_count() == before
+
+
+def test_the_interrupt_halts_the_answers_under_way():
+    halted, before = threading.Event(), threading.active_count()
+    threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    begun = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        all_at_once(lambda _n: halted.wait(30), 4, workers=2, stop=None, halt=halted.set)
+    assert time.perf_counter() - begun < 2
+    assert threading.active_count() == before
+
+
+def test_a_stop_ends_it_and_keeps_what_was_answered():
+    stop = Stop()
+    threading.Timer(0.15, stop.cancel).start()
+    begun = time.perf_counter()
+    due = np.linspace(0, 60.0, 6000)
+    trial = arriving(lambda _n: time.sleep(0.001), due, workers=1, stop=stop)
+    assert time.perf_counter() - begun < 1.0
+    assert 3 < len(trial.latency_s) < 100
+    slow = Stop()
+    threading.Timer(0.15, slow.cancel).start()
+    begun = time.perf_counter()
+    trial = all_at_once(lambda _n: time.sleep(0.02), 10_000, workers=2, stop=slow)
+    assert time.perf_counter() - begun < 1.0
+    assert 2 < len(trial.latency_s) < 100
+
+
+def test_one_after_the_other_takes_its_time_and_its_fewest():
+    now = [0.0]
+
+    def answer(_number: int) -> None:
+        now[0] += 0.1
+
+    def clock() -> float:
+        return now[0]
+
+    def asked(**times: float) -> int:
+        now[0] = 0.0
+        options = {"min_time_s": 1.0, "most": 1000, "stop": None, "clock": clock}
+        return len(one_after_the_other(answer, **{**options, **times}).latency_s)
+
+    assert asked() in (10, 11)
+    assert asked(fewest=30) == 30
+    assert asked(most=5) == 5
+    assert asked(fewest=300, max_time_s=2.0) in (20, 21)
+    assert asked(max_time_s=0.01) == 1
+
+
+def test_nothing_has_no_rate():
+    nothing = Trial(latency_s=np.array([]), wall_s=0.0)
+    assert np.isnan(nothing.queries_per_s)
+    assert nothing.samples.n == 0
+    assert nan != nothing.rate

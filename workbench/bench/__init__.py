@@ -1,0 +1,1 @@
+"""Measuring models: benchmarks, comparisons with a verdict, and what they rest on."""

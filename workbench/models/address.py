@@ -1,0 +1,194 @@
+"""What a user writes as a source, told apart without touching the network.
+
+A name of the catalogue, ``https://``, ``hf://org/repo/file`` (or a bare ``org/repo``),
+``ipfs://CID/path``, ``s3://`` and ``gs://``, or a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from workbench.errors import (
+    CidError,
+    ConfigError,
+    MissingFileError,
+    UnknownModelError,
+    UnsafePathError,
+    UrlRefusedError,
+    abridge,
+)
+from workbench.models import catalog, cid, store
+from workbench.models.fetch import BUCKETS
+from workbench.settings import without_credentials
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?", re.ASCII)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
+#: Names that say nothing about a model: the folder's is taken.
+_PLAIN = re.compile(r"(?i)(model|onnx|network|decoder|encoder)([._-]?\w{0,12})?")
+#: Parts of a query that only prove who asks: they differ each time, and belong in no lock.
+_SECRET = re.compile(
+    r"(?i)(x-(amz|goog|oss|cos)-|sig|token|access|auth|key|policy|expires|credential|secret|"
+    r"password|se$|sp$|sv$|sr$|st$|spr$|skoid|sktid|skt|ske|sks|skv)"
+)
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was asked for, told apart without touching the network.
+
+    Attributes
+    ----------
+    kind : "catalogue", "web", "hf", "ipfs", "bucket" or "file"
+    text : as it is used; it may hold credentials
+    name : id that is taken where none is given
+    """
+
+    kind: str
+    text: str = field(repr=False)
+    name: str
+
+    @property
+    def shown(self) -> str:
+        """The source without credentials."""
+        return without_credentials(self.text).removesuffix("?…")
+
+    @property
+    def query(self) -> str:
+        """A hash of what a query says beside credentials; empty where it says nothing."""
+        if self.kind != "web":
+            return ""
+        told = [pair for pair in parse_qsl(urlsplit(self.text).query) if not _SECRET.match(pair[0])]
+        return hashlib.sha256(repr(sorted(told)).encode()).hexdigest()[:16] if told else ""
+
+
+def tell(source: str | Path) -> Source:
+    """Tell what kind of source something is, and the name that its model gets.
+
+    Raises
+    ------
+    UrlRefusedError : an address of a kind that is not fetched
+    CidError : it is no CID
+    UnknownModelError, MissingFileError : neither the catalogue nor the disk has it
+
+    Examples
+    --------
+    >>> tell("hf://org/repo/onnx/model_int8.onnx").name, tell("resnet18-v2-7").kind
+    ('repo', 'catalogue')
+    """
+    if isinstance(source, Path):
+        return _file(source)
+    if not isinstance(source, str) or not source.strip():
+        raise ConfigError("source", source, "a name of the catalogue, an address or a path")
+    text = source.strip()
+    if scheme := _SCHEME.match(text):
+        return _address(text, scheme[1].lower())
+    if text in catalog.entries():
+        return Source("catalogue", text, text)
+    try:
+        there = Path(text).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):
+        there = False
+    if there:
+        return _file(Path(text))
+    if _REPO.fullmatch(text) and not text.lower().endswith(".onnx"):
+        return _address(f"hf://{text}", "hf")
+    if store.is_path(text):
+        return _file(Path(text))
+    raise UnknownModelError(text, tuple(catalog.entries()))
+
+
+def _file(path: Path) -> Source:
+    try:
+        real = path.expanduser().absolute()
+        if real.is_dir() and (real / "model.onnx").is_file():
+            real = real / "model.onnx"
+        if not real.is_file():
+            what = "is a folder; give the .onnx file in it" if real.is_dir() else "does not exist"
+            raise MissingFileError(abridge(str(path)), "model file", what)
+    except (RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, MissingFileError):
+            raise
+        raise MissingFileError(abridge(str(path)), "model file", "cannot be read") from error
+    return Source("file", str(real), _named(real.stem, real.parent.name))
+
+
+def _address(text: str, scheme: str) -> Source:
+    rest = text.partition("://")[2]
+    shown = without_credentials(text)
+    if scheme in ("https", "http"):
+        pieces = [p for p in unquote(urlsplit(text).path).split("/") if p]
+        stem = PurePosixPath(pieces[-1]).stem if pieces else ""
+        return Source("web", f"{scheme}://{rest}", _named(stem, *pieces[-2:-1]))
+    if scheme == "hf":
+        return _hugging(rest.strip("/"), shown)
+    if scheme == "ipfs":
+        return _interplanetary(rest, shown)
+    if scheme in BUCKETS:
+        pieces = [p for p in rest.split("/") if p]
+        if len(pieces) < 2:
+            raise UrlRefusedError(shown, "it names no file in the bucket")
+        if "@" in pieces[0]:
+            hint = "Give them to the service's own settings (see s3fs and gcsfs)."
+            raise UrlRefusedError(shown, "credentials do not belong in its address", hint)
+        stem = PurePosixPath(pieces[-1]).stem
+        return Source("bucket", f"{scheme}://{rest}", _named(stem, *pieces[-2:-1]))
+    if scheme == "file":
+        return _file(Path(unquote(rest)))
+    kinds = "https://, hf://, ipfs://, s3://, gs://, a path or a name of the catalogue"
+    raise UrlRefusedError(shown, f"{scheme}:// is not fetched", f"Known are {kinds}.")
+
+
+def _hugging(rest: str, shown: str) -> Source:
+    pieces = [unquote(p) for p in rest.split("/")]
+    if len(pieces) < 2 or ".." in pieces or "" in pieces:
+        raise UrlRefusedError(shown, "it names no repository", "Write hf://org/repo/file.onnx.")
+    repo = "/".join(pieces[:2])
+    if not _REPO.fullmatch(repo) or any(c in rest for c in "?#\\"):
+        raise UrlRefusedError(shown, "that can be no repository")
+    stem = PurePosixPath(pieces[-1]).stem if len(pieces) > 2 else ""
+    return Source("hf", f"hf://{rest}", _named(stem, pieces[1].partition("@")[0]))
+
+
+def _interplanetary(rest: str, shown: str) -> Source:
+    pieces = [unquote(p) for p in re.split(r"[?#]", rest)[0].split("/")]
+    told = cid.parse(pieces[0])
+    path = [p for p in pieces[1:] if p]
+    if any(p in (".", "..") or "/" in p or "\\" in p for p in path):
+        raise UrlRefusedError(shown, "its path leads out of the folder")
+    if told.codec == cid.RAW and path:
+        raise CidError(pieces[0], "a raw block is no folder, and has no files")
+    stem = PurePosixPath(path[-1]).stem if path else pieces[0]
+    text = "/".join((f"ipfs://{pieces[0]}", *path))
+    return Source("ipfs", text, _named(stem, pieces[0]))
+
+
+def _named(*names: str) -> str:
+    """Return the first name that says something, fit for an id; empty where none does."""
+    fit = [re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._") for name in names]
+    fit = [re.sub(r"\.{2,}", ".", name) for name in fit]
+    for name in [n for n in fit if n and not _PLAIN.fullmatch(n)] + [n for n in fit if n]:
+        try:
+            return store.check_id(name)
+        except UnsafePathError:
+            continue
+    return ""
+
+
+def known_sha256(sha256: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Return hash by file name from what a caller gave; the model's is under "".
+
+    Raises
+    ------
+    ConfigError : something that is no sha256
+    """
+    told = sha256 if isinstance(sha256, Mapping) else {} if sha256 is None else {"": sha256}
+    for value in told.values():
+        if not isinstance(value, str) or not _HEX.fullmatch(value.removeprefix("sha256:")):
+            raise ConfigError("sha256", value, "64 hexadecimal digits")
+    return {name: value.removeprefix("sha256:").lower() for name, value in told.items()}

@@ -1,0 +1,407 @@
+"""Keeping pulled models: verifying, restoring a folder from its lock, looking for news."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.cards import Card, Displayable, Facts, Notes, Table
+from workbench.errors import (
+    CancelledError,
+    ChecksumError,
+    DownloadError,
+    FetchError,
+    UnknownModelError,
+    WorkbenchError,
+)
+from workbench.models import catalog, lock, store
+from workbench.models.address import tell
+from workbench.models.assembly import fetch_labels, written
+from workbench.models.catalog import Labels
+from workbench.models.fetch import Fetcher, Rules
+from workbench.models.part import Workshop, not_writable, settle
+from workbench.models.plan import Planner
+from workbench.models.progress import Bar, Shown
+from workbench.models.transfer import Item, Place, transfer
+from workbench.units import count
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.settings import Settings
+    from workbench.stopping import Stop
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Verification(Displayable):
+    """What became of the files that the lock tells of.
+
+    Attributes
+    ----------
+    folder : of models
+    findings : id of the model, and what became of one file
+    unlocked : models in the folder that the lock does not know
+    """
+
+    folder: Path
+    findings: tuple[tuple[str, lock.Finding], ...]
+    unlocked: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is there and right; descriptions may be edited."""
+        return not self.wrong
+
+    @property
+    def wrong(self) -> tuple[tuple[str, lock.Finding], ...]:
+        """The files that are missing, or another."""
+        return tuple((n, f) for n, f in self.findings if _state(f) in ("changed", "missing"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row a file."""
+        return [
+            {"id": name, "file": f.path, "role": f.role, "state": _state(f), "sha256": f.seen,
+             "expected": f.expected}
+            for name, f in self.findings
+        ]  # fmt: skip
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a file: id, file, role, state, sha256, expected."""
+        import pandas as pd
+
+        columns = ("id", "file", "role", "state", "sha256", "expected")
+        return pd.DataFrame(self.rows(), columns=list(columns))
+
+    def _card(self) -> Card:
+        rows = tuple(
+            (r["id"], r["file"], r["role"], r["state"], _short(r["sha256"]), _short(r["expected"]))
+            for r in self.rows()
+        )
+        columns = ("id", "file", "role", "state", "sha256", "in the lock")
+        bad = len(self.wrong)
+        line = f"{count(len(rows), 'file')}, {bad} wrong" if rows else "nothing is locked"
+        notes = tuple(f"{name} is here and not in the lock." for name in self.unlocked)
+        return Card("verification", (Table(columns, rows, "Files"), Notes(notes)), line=line)
+
+
+def _state(finding: lock.Finding) -> str:
+    edited = finding.role in ("metadata", "config") and finding.state == "changed"
+    return "edited" if edited else finding.state
+
+
+def _short(sha256: str) -> str:
+    return f"{sha256[:12]}…" if sha256 else "–"
+
+
+def verify(
+    shelf: store.Shelf,
+    names: Iterable[str] = (),
+    mode: Literal["auto", "always"] = "always",
+) -> Verification:
+    """Take the hash of every locked file again.
+
+    Raises
+    ------
+    UnknownModelError : a name that the lock does not have
+    """
+    entries = lock.read(shelf.models)
+    wanted = _chosen(entries, names)
+    findings = [(n, f) for n in wanted for f in lock.examine(shelf.models, entries[n], mode)]
+    here = {f.id for f in store.list_models((shelf,))} if not tuple(names) else set()
+    return Verification(shelf.models, tuple(findings), tuple(sorted(here - set(entries))))
+
+
+def _chosen(entries: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    wanted = list(names) or sorted(entries)
+    for name in wanted:
+        if name not in entries:
+            raise UnknownModelError(name, entries)
+    return wanted
+
+
+# ── a folder from its lock ────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Restored(Displayable):
+    """What was fetched to make a folder what its lock says.
+
+    Attributes
+    ----------
+    folder : of models
+    fetched, kept : files that came, and files that were right already
+    extra : models in the folder that the lock does not know; they are left alone
+    """
+
+    folder: Path
+    fetched: tuple[str, ...]
+    kept: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+
+    def _card(self) -> Card:
+        rows = (
+            ("folder", str(self.folder)),
+            ("fetched", ", ".join(self.fetched) or "nothing"),
+            ("right already", count(len(self.kept), "file")),
+        )
+        notes = tuple(f"{name} is not in the lock, and was left alone." for name in self.extra)
+        line = f"{count(len(self.fetched), 'file')} fetched, {len(self.kept)} right already"
+        return Card("restored", (Facts(rows), Notes(notes)), line=line)
+
+
+def restore(
+    shelf: store.Shelf,
+    names: Iterable[str],
+    rules: Rules,
+    given: Settings,
+    *,
+    progress: Shown = True,
+    stop: Stop | None = None,
+) -> Restored:
+    """Make a folder what its lock says, byte by byte; what is right already is left alone.
+
+    Raises
+    ------
+    ChecksumError : no source has the file that the lock tells of
+    """
+    entries = lock.read(shelf.models)
+    fetched: list[str] = []
+    kept: list[str] = []
+    fetcher = Fetcher(rules, stop)
+    try:
+        for name in _chosen(entries, names):
+            entry = entries[name]
+            states = {f.path: f.state for f in lock.examine(shelf.models, entry)}
+            wrong = [f for f in entry.files if states[f.path] != "right"]
+            kept += [f.path for f in entry.files if states[f.path] == "right"]
+            if wrong:
+                try:
+                    _renew(shelf, entry, wrong, fetcher, given, progress)
+                except FetchError as error:
+                    if entry.query:
+                        error.hint += (
+                            " Its address had a query, which a lock does not keep: pull it again "
+                            "by its whole address."
+                        )
+                    raise
+                fetched += [f.path for f in wrong]
+    finally:
+        fetcher.close()
+    extra = {f.id for f in store.list_models((shelf,))} - set(entries)
+    return Restored(shelf.models, tuple(fetched), tuple(kept), tuple(sorted(extra)))
+
+
+def _renew(
+    shelf: store.Shelf,
+    entry: lock.Entry,
+    wrong: list[lock.Locked],
+    fetcher: Fetcher,
+    given: Settings,
+    progress: Shown,
+) -> None:
+    """Fetch the files of one model that are missing or wrong; its own comes last."""
+    with Workshop(shelf.models, f"{entry.id}\n{entry.source}") as shop:
+        ready = []
+        for file in sorted(wrong, key=lambda f: f.role == "model"):
+            name = file.path.replace("/", "__")
+            if file.role in ("labels", "metadata") and file.content is not None:
+                path = shop.folder / name
+                data = _rewritten(file, fetcher, given, entry)
+                if hashlib.sha256(data).hexdigest() != file.sha256:
+                    raise ChecksumError(file.path, file.sha256, hashlib.sha256(data).hexdigest())
+                try:
+                    path.write_bytes(data)
+                except OSError as error:
+                    raise not_writable(shelf.models, error) from error
+            else:
+                part = shop.part(name, seeded=file.role == "model", tick=fetcher.tick)
+                places = _places(file, entry, fetcher, given)
+                item = Item(name, places, file.sha256, file.size_bytes)
+                with Bar(f"{entry.id}: {file.path}", progress) as bar:
+                    transfer(fetcher, item, part, lambda *_: None, bar.told)
+                path = part.path
+            ready.append((path, shelf.models / file.path))
+        for path, target in ready:
+            settle(path, target)
+
+
+def _places(
+    file: lock.Locked, entry: lock.Entry, fetcher: Fetcher, given: Settings
+) -> tuple[Place, ...]:
+    """Return where a locked file may be had: as it was, and where its source leads now."""
+    places: list[Place] = []
+    planner = Planner(fetcher, given)
+    try:
+        plan = planner.plan(tell(entry.source), {"": file.sha256})
+        if file.role == "model":
+            places += plan.model.places
+        else:
+            item = file.path.partition("/")[2]
+            places += next((e.places for e in plan.extras if e.name == item), ())
+            places += plan.beside(item).places if file.role == "data" else ()
+    except WorkbenchError:
+        pass  # its own sources are left
+    known = {p.shown for p in places}
+    return (*places, *(planner.place(s) for s in file.sources if s not in known))
+
+
+def _rewritten(file: lock.Locked, fetcher: Fetcher, given: Settings, entry: lock.Entry) -> bytes:
+    """Make a file of labels or of metadata again from what the lock tells of it."""
+    content = file.content
+    if file.role == "metadata":
+        return written(content)
+    if "names" in content:
+        return written(content["names"])
+    labels = Labels(
+        sources=tuple(map(str, content["sources"])),
+        sha256=str(content["sha256"]),
+        form=str(content["form"]),
+    )
+    planner = Planner(fetcher, given)
+    places = [planner.place(s) for s in labels.sources]
+    if entry.source in catalog.entries():
+        plan = planner.plan(tell(entry.source), {})
+        places = [*plan.label_places, *places]
+    data, where = fetch_labels(fetcher, labels, tuple(places))
+    return written(list(labels.read(data, where)))
+
+
+# ── news ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the source of one model says now.
+
+    Attributes
+    ----------
+    outcome : "same", "changed", "cannot tell" or "failed"
+    locked, now : sha256; ``now`` is empty where the source does not tell it
+    reason : in words
+    """
+
+    id: str
+    source: str
+    outcome: str
+    locked: str
+    now: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Update(Displayable):
+    """What the sources of the locked models have now.
+
+    Attributes
+    ----------
+    news : a model each
+    done : ids that were pulled anew; empty for a dry run
+    dry_run : whether anything would have been pulled
+    """
+
+    news: tuple[News, ...]
+    done: tuple[str, ...] = ()
+    dry_run: bool = True
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Ids whose source has another file, or may have."""
+        return tuple(n.id for n in self.news if n.outcome in ("changed", "cannot tell"))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row a model."""
+        return [
+            {"id": n.id, "source": n.source, "outcome": n.outcome, "locked": n.locked,
+             "now": n.now, "reason": n.reason}
+            for n in self.news
+        ]  # fmt: skip
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a model: id, source, outcome, locked, now, reason."""
+        import pandas as pd
+
+        columns = ("id", "source", "outcome", "locked", "now", "reason")
+        return pd.DataFrame(self.rows(), columns=list(columns))
+
+    def _card(self) -> Card:
+        rows = tuple(
+            (n.id, n.outcome, _short(n.locked), _short(n.now), n.reason or "–") for n in self.news
+        )
+        columns = ("id", "outcome", "locked", "now", "why")
+        told = f"Pulled anew: {', '.join(self.done)}." if self.done else "Nothing was pulled."
+        line = f"{count(len(rows), 'model')}, {len(self.changed)} with news"
+        return Card("update", (Table(columns, rows, "Locked models"), Notes((told,))), line=line)
+
+
+def look(
+    shelf: store.Shelf,
+    names: Iterable[str],
+    rules: Rules,
+    given: Settings,
+    stop: Stop | None = None,
+) -> tuple[News, ...]:
+    """Ask the sources of locked models what they have now; nothing is pulled."""
+    entries = lock.read(shelf.models)
+    found = []
+    fetcher = Fetcher(rules, stop)
+    try:
+        for name in _chosen(entries, names):
+            try:
+                found.append(_news(entries[name], fetcher, given))
+            except WorkbenchError as error:
+                if isinstance(error, CancelledError):
+                    raise
+                entry = entries[name]
+                found.append(
+                    News(name, entry.source, "failed", entry.model.sha256, reason=error.message)
+                )
+    finally:
+        fetcher.close()
+    return tuple(found)
+
+
+def _news(entry: lock.Entry, fetcher: Fetcher, given: Settings) -> News:
+    locked = entry.model
+    news = News(entry.id, entry.source, "same", locked.sha256)
+    told = tell(entry.source)
+    if told.kind == "ipfs":
+        return replace(news, now=locked.sha256, reason="a CID never changes")
+    if told.kind == "file":
+        return _compared(news, lock.sha256_of(Path(told.text)))
+    plan = Planner(fetcher, given).plan(told, {})
+    if plan.model.sha256:
+        return _compared(news, plan.model.sha256)
+    if told.kind == "bucket":
+        return replace(news, outcome="cannot tell", reason="a bucket tells no hash")
+    return _asked(news, locked, plan.model, fetcher)
+
+
+def _compared(news: News, now: str) -> News:
+    return replace(news, outcome="same" if now == news.locked else "changed", now=now)
+
+
+def _asked(news: News, locked: lock.Locked, item: Item, fetcher: Fetcher) -> News:
+    """Ask a server whether the file is still the one that it gave, without fetching it."""
+    place = item.places[0]
+
+    def act() -> News:
+        with fetcher.open(place.address, dict(place.headers), trusted=place.trusted) as response:
+            length = response.headers.get("content-length", "")
+            etag = response.headers.get("etag") or response.headers.get("last-modified", "")
+            if length.isdigit() and int(length) != locked.size_bytes:
+                reason = f"it has {int(length):,} bytes there, and {locked.size_bytes:,} here"
+                return replace(news, outcome="changed", reason=reason)
+            if locked.validator and etag == locked.validator:
+                return replace(news, now=locked.sha256, reason=f"still {etag[:40]}")
+            if locked.validator and etag:
+                return replace(news, outcome="changed", reason="another ETag or date")
+            return replace(news, outcome="cannot tell", reason="the server tells no hash")
+
+    try:
+        told: News = fetcher.retrying(place.shown, act)
+    except DownloadError as error:
+        return replace(news, outcome="failed", reason=error.message)
+    return told
