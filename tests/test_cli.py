@@ -171,7 +171,9 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only where there is /dev/full")
+@pytest.mark.skipif(
+    not Path("/dev/full").is_char_device(), reason="platform: there is no /dev/full"
+)
 def test_output_that_cannot_be_written_is_said_in_one_sentence() -> None:
     cat = str(wb.example("cat"))
     command = [sys.executable, "-m", "workbench", "classify", cat, "--json"]

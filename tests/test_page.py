@@ -190,6 +190,16 @@ def test_a_folder_is_no_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="platform: there are no named pipes")
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(WriteError, match="no regular file"):
+        Thing().to_html(pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 @pytest.mark.skipif(
     sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0,
     reason="platform: the rights of folders do not hold for the superuser",

@@ -9,6 +9,7 @@ that there is a whole page or none.
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import secrets
 from collections.abc import Iterable
@@ -163,6 +164,9 @@ def _figure(figure: Figure) -> _Part:
 
 def put(target: Path, content: bytes) -> None:
     """Put a file in its place, whole or not at all; raises what the system does."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        # a move would put a file in the place of a device, a pipe or a socket
+        raise OSError(errno.EINVAL, "it is no regular file", str(target))
     part = target.parent / f".{secrets.token_hex(8)}.part"  # same disk: the move is atomic
     try:
         with part.open("xb") as sink:
