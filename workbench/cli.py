@@ -35,7 +35,7 @@ from workbench.errors import (
 )
 from workbench.settings import Settings, cache_folder, nearest_ancestor, without_credentials
 from workbench.spreadsheet import safe_cell
-from workbench.units import seconds, share, size
+from workbench.units import count, seconds, share, size
 
 if TYPE_CHECKING:
     from workbench.bench.outcome import Benchmark
@@ -460,6 +460,28 @@ def _tell(measured: Any, as_json: bool) -> None:
 
 
 @app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show the optimised graphs that are kept for the next load, or clear them."""
+    from workbench.models.optimised import GraphCache
+
+    graphs = GraphCache()
+    if clear:
+        typer.echo(f"{size(graphs.clear())} of optimised graphs removed from {graphs.folder}")
+        return
+    kept = graphs.look()
+    if as_json:
+        told = {"folder": str(kept.folder), "limit_bytes": kept.limit_bytes,
+                "size_bytes": kept.size_bytes, "enabled": kept.enabled,
+                "entries": [{"sha256": s, "size_bytes": n} for s, n in kept.entries]}  # fmt: skip
+        typer.echo(json.dumps(told, indent=2))
+        return
+    _show(kept._card())
+
+
+@app.command()
 def lab(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder to open; the project's notebooks by default.")
@@ -512,6 +534,7 @@ def _info_blocks() -> tuple[Facts | Notes, ...]:
     running = (
         *machine.facts(),
         ("spinning", f"{'on' if spins else 'off'} ({why})"),
+        ("pool of threads", _pool()),
         ("time limit of a run", seconds(Settings().timeout_s)),
         ("models kept live", str(Settings().max_models_in_memory)),
         ("largest image file", size(Settings().max_image_bytes)),
@@ -532,6 +555,16 @@ def _info_blocks() -> tuple[Facts | Notes, ...]:
         Facts(missing or (("nothing", "all extras are installed"),), "Not installed"),
         Notes(tuple(f"This would help here: {line}" for line in helpful)),
     )
+
+
+def _pool() -> str:
+    """Say whether models share their threads."""
+    from workbench.models.threadpool import why_no_pool
+
+    asked, why = Settings().shared_threads, why_no_pool()
+    if asked is None:
+        return "one a model"
+    return f"one a model ({why})" if why else f"{count(asked, 'thread')} for all models"
 
 
 def _core_packages() -> tuple[str, ...]:

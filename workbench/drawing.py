@@ -469,6 +469,42 @@ def sizes(
     return figure
 
 
+def memory(values: Sequence[float], events: Sequence[str], *, title: str = "") -> Figure:
+    """Draw the memory of a process over events, one mark a kind of event.
+
+    Parameters
+    ----------
+    values : bytes after each event, in order
+    events : kind of each ("load", "run", …), as long as ``values``
+    """
+    with mpl.rc_context(_STYLE):
+        figure = _canvas(_WIDTH_IN, 2.8)
+        axes = figure.add_subplot()
+        at = np.arange(1, len(values) + 1)
+        held = np.asarray(values, dtype=np.float64)
+        largest = float(held.max(initial=0.0))
+        scale = 10.0 ** (3 * max(0, min(4, int(np.log10(largest)) // 3))) if largest >= 1 else 1.0
+        unit = size(scale).split()[1]
+        axes.plot(at, held / scale, "-", color=_FAINT, linewidth=1, zorder=1)
+        for number, kind in enumerate(dict.fromkeys(events)):
+            chosen = np.asarray([e == kind for e in events], dtype=bool)
+            axes.plot(
+                at[chosen], held[chosen] / scale, "osv^Dx"[number % 6],
+                ms=5, color=PALETTE[number % len(PALETTE)], label=plain(kind), zorder=2,
+            )  # fmt: skip
+        axes.set_ylim(0, 1.12 * largest / scale or 1.0)
+        axes.set_xlim(0.3, len(values) + 0.7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+        axes.set_xlabel("event")
+        axes.set_ylabel(f"resident memory ({unit})")
+        said = f"at most {size(largest)}" if len(values) else "nothing was done"
+        axes.set_title(f"{short(title, 60)}: {said}" if title else said)
+        if len(values):
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def _only_rows(axes: Axes, rows: int, widest: float, title: str) -> None:
     """Leave of the axes what labelled rows of bars need: the first at the top, no scale."""
     axes.set_ylim(rows - 0.4, -0.6)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Largest encoded image file, in bytes (10 MB, the limit of the server this grew out of).
 MAX_IMAGE_BYTES = 10_000_000
+#: Optimised graphs kept on disk, in bytes: some forty of a ResNet-18's size.
+MAX_GRAPH_CACHE_BYTES = 2_000_000_000
 #: Largest download, in bytes: a model file ends at 2 GiB, its data files may be larger.
 MAX_DOWNLOAD_BYTES = 8_000_000_000
 #: A Kubo node of one's own, then public gateways that serve blocks and archives
@@ -57,6 +59,9 @@ class Settings(Displayable, BaseSettings):
     data_dir : folder with ``labels/`` and ``images/``; None: beside ``model_dir``
     max_models_in_memory : live sessions that a hub keeps
     max_model_bytes : bytes of models that a hub keeps live; None for no such limit
+    graph_cache : keep optimised graphs in the cache folder, and load from there
+    max_graph_cache_bytes : of these graphs; the least recently used go first
+    shared_threads : threads of one pool for all models; None for a pool a model
     inference_timeout : limit of one run, in milliseconds
     max_batch_size : images in one run and in one request
     max_image_bytes : largest encoded image file, in bytes
@@ -84,6 +89,13 @@ class Settings(Displayable, BaseSettings):
     data_dir: Path | None = Field(None, validation_alias=_named("DATA_DIR"))
     max_models_in_memory: int = Field(3, ge=1, validation_alias=_named("MAX_MODELS_IN_MEMORY"))
     max_model_bytes: int | None = Field(None, ge=1, validation_alias=_named("MAX_MODEL_BYTES"))
+    graph_cache: bool = Field(True, validation_alias=_named("GRAPH_CACHE"))
+    max_graph_cache_bytes: int = Field(
+        MAX_GRAPH_CACHE_BYTES, ge=0, validation_alias=_named("MAX_GRAPH_CACHE_BYTES")
+    )
+    shared_threads: int | None = Field(
+        None, ge=1, le=1024, validation_alias=_named("SHARED_THREADS")
+    )
     inference_timeout: float = Field(30_000, gt=0, validation_alias=_named("INFERENCE_TIMEOUT"))
     max_batch_size: int = Field(10, ge=1, validation_alias=_named("MAX_BATCH_SIZE"))
     max_image_bytes: int = Field(MAX_IMAGE_BYTES, ge=1, validation_alias=_named("MAX_IMAGE_BYTES"))
@@ -202,7 +214,10 @@ def _text(name: str, value: object) -> str:
             return "not set"
         case "inference_timeout" | "download_timeout", float() | int():
             return seconds(value / 1000)
-        case "max_model_bytes" | "max_image_bytes" | "max_download_bytes", int():
+        case (
+            "max_model_bytes" | "max_image_bytes" | "max_download_bytes" | "max_graph_cache_bytes",
+            int(),
+        ):
             return size(value)
         case _:
             return str(value)

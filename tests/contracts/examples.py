@@ -44,6 +44,7 @@ from workbench.models import catalog
 from workbench.models.cache import Unloaded
 from workbench.models.hub import ModelHub
 from workbench.models.lock import Finding
+from workbench.models.optimised import GraphCache
 from workbench.models.profile import Node, Profile
 from workbench.models.session import Ran
 from workbench.models.store import example
@@ -165,6 +166,21 @@ def warm_up() -> Displayable:
     load = Stages({"read": 0.001, "optimise": 0.02})
     times = Samples((0.004, *[0.002] * 12), HOSTILE)
     return WarmUp(model=HOSTILE, load=load, first_run_s=0.01, samples=times, settled_at=1)
+
+
+@cache
+def memory() -> Displayable:
+    hub = ModelHub(max_models=1)
+    for name in ("cifar10-small", "cifar10"):
+        hub.preload(name, warmup=True)
+    return hub.memory()
+
+
+@cache
+def kept_graphs() -> Displayable:
+    hub = _runner().hub
+    hub.load("cifar10-small")
+    return GraphCache().look()
 
 
 @cache

@@ -84,7 +84,8 @@ def test_several_inputs_are_described_and_refused_for_classification(
 def test_warm_up_reports_the_anatomy_of_a_cold_start(hub: ModelHub) -> None:
     warm = hub.load("cifar10-small").warm_up(runs=25)
     frame = warm.to_frame().set_index("stage")
-    assert list(frame.index) == ["import", "read", "optimise", "first run", "settling", "steady"]
+    stages = [stage for stage in frame.index if stage != "keep"]
+    assert stages == ["import", "read", "optimise", "first run", "settling", "steady"]
     assert (frame.loc[["read", "optimise", "first run", "steady"], "ms"] > 0).all()
     assert 1 <= warm.samples.n <= 25
     assert "warm-up of cifar10-small" in str(warm)

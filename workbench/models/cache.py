@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from workbench.cards import Card, Displayable, Facts
 from workbench.errors import ConfigError, InferenceTimeoutError, WorkbenchError
 from workbench.host import resident_bytes, return_memory
+from workbench.models.ledger import Holder, Ledger
 from workbench.stopping import deadline
 from workbench.timing import clock
 from workbench.units import size
@@ -109,9 +110,13 @@ class SessionCache:
     ----------
     max_models : sessions to keep
     max_bytes : bytes of model files to keep; None for no such limit. One session is always kept
+    ledger : where loads, evictions and unloads are noted; None for one of its own
     """
 
-    def __init__(self, max_models: int, max_bytes: int | None) -> None:
+    def __init__(
+        self, max_models: int, max_bytes: int | None, ledger: Ledger | None = None
+    ) -> None:
+        self.ledger = Ledger() if ledger is None else ledger
         self.max_models = max_models
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -148,8 +153,11 @@ class SessionCache:
 
     def _fill(self, key: Hashable, slot: Slot, open_: Callable[[], Session]) -> Slot:
         """Open the session of a slot that this thread has put up; everyone else waits for it."""
+        before = resident_bytes()
         try:
             session = open_()
+            note = "kept graph" if session.facts.kept else ""
+            self.ledger.note("load", slot.name, before, note)
         except BaseException as error:
             stopped = WorkbenchError(f"Loading model {slot.name!r} was interrupted.", "Try again.")
             with self._lock:
@@ -163,24 +171,26 @@ class SessionCache:
             slot.leases += 1
             out = self._make_room()
             slot.done.set()
-        self._close(out)
+        self._close(out, "evict")
         return slot
 
     def release(self, slot: Slot) -> None:
         """Give a session back that was borrowed with :meth:`acquire`."""
         out: list[Slot] = []
+        event = "evict"
         with self._lock:
             slot.leases -= 1
             if slot.leases == 0:
                 if slot.doomed:
                     self._closing.discard(slot)
                     out.append(slot)
+                    event = "unload"
                 elif len(self._slots) > self.max_models or self.max_bytes is not None:
                     out += self._make_room()
                 if self._owner is not None:
                     self._quiet.notify_all()
         if out:
-            self._close(out)
+            self._close(out, event)
 
     def _make_room(self) -> list[Slot]:
         """Take the least recently used sessions out until the limits hold; the lock is held."""
@@ -198,7 +208,7 @@ class SessionCache:
                 out.append(slot)
         return out
 
-    def _close(self, slots: list[Slot]) -> int | None:
+    def _close(self, slots: list[Slot], event: str) -> int | None:
         """Close sessions that nobody can reach any more; return the memory given back."""
         if not slots:
             return 0
@@ -209,6 +219,7 @@ class SessionCache:
                 slot.session = None
                 log.info("closed the session of %s", slot.name)
         return_memory()
+        self.ledger.note(event, ", ".join(slot.name for slot in slots), before)
         after = resident_bytes()
         return None if before is None or after is None else before - after
 
@@ -228,7 +239,7 @@ class SessionCache:
                 else:
                     out.append(slot)
         names = tuple(slot.name for slot in out)
-        return Unloaded(names, tuple(busy), self._close(out))
+        return Unloaded(names, tuple(busy), self._close(out, "unload"))
 
     @contextmanager
     def exclusive(self, timeout_s: float | None) -> Iterator[None]:
@@ -267,6 +278,22 @@ class SessionCache:
         if slot is None:
             return "cold"
         return "loading" if slot.session is None else "live"
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Return who holds memory now, least recently used first; those that close included."""
+        with self._lock:
+            slots = [(s, s.session) for s in (*self._closing, *self._slots.values())]
+            return tuple(
+                Holder(
+                    model=slot.name,
+                    file_bytes=session.size_bytes,
+                    grown_bytes=session.facts.memory_bytes,
+                    runs=session.runs,
+                    busy=slot.leases > 0,
+                )
+                for slot, session in slots
+                if session is not None
+            )
 
     def live(self) -> dict[Hashable, Session]:
         """Return the sessions that are open now, least recently used first."""

@@ -33,7 +33,9 @@ from workbench.errors import (
 )
 from workbench.models import store
 from workbench.models.cache import CacheInfo, SessionCache, Unloaded
+from workbench.models.ledger import Ledger, MemoryLedger
 from workbench.models.model import Model
+from workbench.models.optimised import GraphCache
 from workbench.models.session import Options, Session, open_session
 from workbench.settings import Settings
 from workbench.stopping import deadline
@@ -76,6 +78,10 @@ class ModelHub(Displayable):
     max_models : live sessions to keep; None for ``MAX_MODELS_IN_MEMORY`` (3)
     max_bytes : bytes of model files to keep live; None for ``MAX_MODEL_BYTES`` (no limit)
     timeout_s : limit of one run in seconds; None for ``INFERENCE_TIMEOUT`` (30 s)
+    graph_cache : load optimised graphs from the cache folder, and keep them there; None for
+        ``GRAPH_CACHE`` (yes)
+    shared_threads : threads of one pool for all models of the process; None for
+        ``SHARED_THREADS`` (a pool a model). ``threads=`` and ``spinning=`` of a load win
 
     Examples
     --------
@@ -94,6 +100,8 @@ class ModelHub(Displayable):
         max_models: int | None = None,
         max_bytes: int | None = None,
         timeout_s: float | None = None,
+        graph_cache: bool | None = None,
+        shared_threads: int | None = None,
     ) -> None:
         given = Settings()
         require_count("max_models", max_models, optional=True)
@@ -107,10 +115,16 @@ class ModelHub(Displayable):
             if isinstance(error, WorkbenchError):
                 raise
             raise ConfigError("model_dir", model_dir, "a folder's path") from error
+        self._ledger = Ledger()
         self._cache = SessionCache(
             given.max_models_in_memory if max_models is None else max_models,
             given.max_model_bytes if max_bytes is None else max_bytes,
+            self._ledger,
         )
+        require_count("shared_threads", shared_threads, optional=True)
+        self.shared_threads = given.shared_threads if shared_threads is None else shared_threads
+        use = given.graph_cache if graph_cache is None else graph_cache
+        self._graphs = GraphCache(limit_bytes=given.max_graph_cache_bytes) if use else None
         self._named: dict[str, _Named] = {}
         self._handles: dict[tuple[str, Options], tuple[Model, tuple[Any, ...]]] = {}
         self._describing = threading.Lock()
@@ -451,9 +465,13 @@ class ModelHub(Displayable):
     def _open(self, model: Model, timeout_s: float | None) -> Session:
         if self._identity(model) != self._described(model):
             self.handle(model.asked, model.options)  # looks at it again before the engine does
-        return open_session(
-            model.path, model.options, model.graph, name=model.id, timeout_s=timeout_s
-        )
+        session = open_session(
+            model.path, model.options, model.graph,
+            name=model.id, timeout_s=timeout_s, graphs=self._graphs,
+            shared_threads=self.shared_threads,
+        )  # fmt: skip
+        session.ledger = self._ledger
+        return session
 
     def _key(self, model: Model) -> Key:
         try:
@@ -522,6 +540,10 @@ class ModelHub(Displayable):
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, evictions, and what is live."""
         return self._cache.info()
+
+    def memory(self) -> MemoryLedger:
+        """Return the process's memory before and after all that this hub did, and who holds it."""
+        return self._ledger.look(self._cache.holders())
 
     def rows(self) -> list[dict[str, Any]]:
         """Describe every model without opening or reading any: a row each."""

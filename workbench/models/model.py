@@ -253,17 +253,19 @@ class Model(Displayable):
                 else:
                     shape_run_s = clock() - started if known and session.warmed else nan
                     session.warmed.add(fed)
-            return warm_up(
-                self.id,
-                run,
-                session.facts.load,
-                session.first_run_s or nan,
-                runs=runs,
-                stop=stop,
-                import_s=import_seconds(),
-                fed=fed,
-                shape_run_s=shape_run_s,
-            )
+            with self._hub._ledger.noting("warm-up", self.id):
+                return warm_up(
+                    self.id,
+                    run,
+                    session.facts.load,
+                    session.first_run_s or nan,
+                    runs=runs,
+                    stop=stop,
+                    import_s=import_seconds(),
+                    fed=fed,
+                    shape_run_s=shape_run_s,
+                    kept=session.facts.kept,
+                )
 
     def profile(
         self,
@@ -349,7 +351,7 @@ class Model(Displayable):
             rows += [
                 ("provider", live.provider_text),
                 ("precision", live.precision),
-                ("threads", str(live.threads)),
+                ("threads", live.threads_text),
                 ("spinning", live.spinning_text),
             ]
             if live.memory_bytes is not None:

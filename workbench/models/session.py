@@ -7,13 +7,14 @@ leaves this module as an error of ours.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import threading
 import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +34,9 @@ from workbench.errors import (
 from workbench.host import host, resident_bytes
 from workbench.models import provider as provider_
 from workbench.models.engine import engine
+from workbench.models.opening import How, create, from_kept, try_keeping
 from workbench.models.provider import CPU, FUSING, Wanted, short
+from workbench.models.threadpool import share_threads
 from workbench.timing import Stages, Stopwatch, clock
 from workbench.units import count, shape, share
 
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.models.gate import GraphFacts, Port
+    from workbench.models.ledger import Ledger
+    from workbench.models.optimised import GraphCache
     from workbench.models.watch import Watch
     from workbench.stopping import Stop
 
@@ -105,12 +110,17 @@ class SessionFacts:
 
     Attributes
     ----------
-    ran : who runs how many nodes of the optimised graph; empty where the engine does not tell
+    ran : who runs how many nodes (the engine counts them before its last fusions, and after
+        them where the graph was kept); empty where the engine does not tell
     provider : the provider that runs most of the graph, short ("CPU", "OpenVINO")
     precision : what the arithmetic is done in ("float32", "int8", "bfloat16 …")
     threads, spinning, why_spinning : as resolved
     stoppable : whether a run can be ended between nodes
-    load : seconds of ``read`` and ``optimise`` (parse, optimise, allocate)
+    load : seconds of ``read`` and ``optimise`` (parse, optimise, allocate); where the optimised
+        graph was kept, of finding and checking it and of opening it. ``keep`` is the time that
+        checking a new one and putting it into the cache took (writing it is part of optimise)
+    kept : whether the optimised graph came from the cache
+    shared_threads : whether the threads are the pool's that models share
     memory_bytes : what the process grew by when it was opened, an estimate; None where unknown
     notes : fall-backs and the like, in words
     """
@@ -124,6 +134,8 @@ class SessionFacts:
     stoppable: bool
     load: Stages
     memory_bytes: int | None = None
+    kept: bool = False
+    shared_threads: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -132,6 +144,11 @@ class SessionFacts:
         if len(self.ran) < 2:
             return self.provider
         return ", ".join(f"{short(r.provider)} {r.nodes} of {r.of} nodes" for r in self.ran)
+
+    @property
+    def threads_text(self) -> str:
+        """How many threads, and whether they are shared."""
+        return f"{self.threads}{' (one pool for all models)' if self.shared_threads else ''}"
 
     @property
     def spinning_text(self) -> str:
@@ -158,6 +175,10 @@ class Session:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     #: seconds of the first run; None before it
     first_run_s: float | None = None
+    #: runs so far; one that fails counts
+    runs: int = 0
+    #: where some of them are noted; None for a private session
+    ledger: Ledger | None = None
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
     #: whether the engine writes down what each node takes
@@ -207,6 +228,9 @@ class Session:
         if stop is not None:
             stop.check(f"The run of model {self.name!r}")
             deadline_s = min(deadline_s, stop.deadline_s)
+        self.runs = n = self.runs + 1
+        noted = (n & (n - 1) == 0 or n & 1023 == 0) and self.ledger is not None  # ledger.py: why
+        before = resident_bytes() if noted else None
         started = clock() if self.first_run_s is None else 0.0
         watchdog = stopping.watchdog
         watchdog.begin(guard, deadline_s)
@@ -228,6 +252,8 @@ class Session:
             self._spare.append(guard)
         if self.first_run_s is None:
             self.first_run_s = clock() - started
+        if noted and self.ledger is not None:
+            self.ledger.note("run", self.name, before, f"run {n}")
         return answer  # type: ignore[no-any-return]
 
     def timed(
@@ -351,6 +377,8 @@ def open_session(
     optimised: bool = True,
     record_to: Path | None = None,
     prepacked: bool = True,
+    graphs: GraphCache | None = None,
+    shared_threads: int | None = None,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -365,6 +393,9 @@ def open_session(
     record_to : folder in which the engine writes down what each node took; see
         :meth:`Session.end_record`
     prepacked : False leaves weights as the graph has them, so that the record tells their sizes
+    graphs : where optimised graphs are kept, and taken from; None for a plain load
+    shared_threads : size of the pool that models share (see :mod:`workbench.models.threadpool`),
+        used where the options name neither threads nor spinning; None for threads of its own
 
     Raises
     ------
@@ -375,33 +406,46 @@ def open_session(
     ProviderFallbackWarning : another provider than the one asked for runs the model
     """
     ort = engine()
-    threads = options.threads or host().threads
-    spinning, why = resolve_spinning(options.spinning, threads)
     chosen, missing = provider_.choose(options.providers)
+    threads, spinning, why, shared, no_pool = _threads(options, shared_threads)
     if missing and options.strict:
         raise ConfigError("providers", str(options.providers and options.providers[0]),
                           "a provider that can run here", hint=f"{missing[0]}.")  # fmt: skip
     before = resident_bytes()
     watch = Stopwatch()
-    try:
-        whole = facts.size_bytes <= READ_BYTES and not facts.external_files
-        source: bytes | str = path.read_bytes() if whole else str(path)
-    except OSError as error:
-        raise from_engine(error, model=name, doing="load") from error
-    watch.lap("read")
-    notes = list(missing)
-    made = _session_options(ort, threads, spinning, optimised, record_to, prepacked)
-    try:
-        raw = _create(ort, source, chosen, made(), name, timeout_s)
-    except WorkbenchError as error:
-        first = chosen[0]
-        if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
-            raise
-        notes.append(f"{first} failed to take the model ({error.message})")
-        log.info("%s: %s", name, notes[-1])
-        raw = _create(ort, source, (Wanted(CPU),), made(), name, timeout_s)
-        chosen = (Wanted(CPU),)
-    watch.lap("optimise")
+    how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s,
+              record_to=record_to, prepacked=prepacked)  # fmt: skip
+    notes = [*missing, *([f"{no_pool}: a pool a model."] if no_pool else [])]
+    plain = record_to is None and prepacked
+    key = graphs.key(facts, chosen, "all") if graphs is not None and optimised and plain else None
+    raw = from_kept(ort, how, graphs, key, watch)
+    kept = raw is not None
+    if not kept:
+        watch = Stopwatch()
+        try:
+            whole = facts.size_bytes <= READ_BYTES and not facts.external_files
+            source: bytes | str = path.read_bytes() if whole else str(path)
+        except OSError as error:
+            raise from_engine(error, model=name, doing="load") from error
+        watch.lap("read")
+        part = graphs.part(key) if graphs is not None and key is not None and whole else None
+        try:
+            raw = try_keeping(ort, source, how, part)
+        except WorkbenchError as error:
+            first = chosen[0]
+            if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
+                raise
+            notes.append(f"{first} failed to take the model ({error.message})")
+            log.info("%s: %s", name, notes[-1])
+            chosen = (Wanted(CPU),)
+            raw = create(ort, source, replace(how, chosen=chosen))
+        watch.lap("optimise")
+        if graphs is not None and key is not None and part is not None:
+            # what was read must be what the gate has seen, or it would be kept for another file
+            same = hashlib.sha256(source).hexdigest() == facts.sha256  # type: ignore[arg-type]
+            graphs.keep(key, part) if same else part.unlink(missing_ok=True)
+            watch.lap("keep")
+        del source
     ran = _assignments(raw)
     lead = max(ran, key=lambda r: r.nodes).provider if ran else raw.get_providers()[0]
     notes += _fallback(name, options, chosen, missing, ran, notes)
@@ -418,6 +462,8 @@ def open_session(
             why_spinning=why,
             stoppable=not any(r.provider in FUSING for r in ran) and lead not in FUSING,
             load=watch.stages(),
+            kept=kept,
+            shared_threads=shared,
             memory_bytes=_grown(before, facts.size_bytes),
             notes=tuple(notes),
         ),
@@ -432,78 +478,15 @@ def open_session(
     return session
 
 
-def _session_options(
-    ort: Any,
-    threads: int,
-    spinning: bool,
-    optimised: bool,
-    record_to: Path | None,
-    prepacked: bool,
-) -> Callable[[], Any]:
-    """Return what makes the engine's options: anew for each attempt, which fills them."""
-
-    def make() -> Any:
-        made = ort.SessionOptions()
-        made.log_severity_level = 3
-        made.intra_op_num_threads = threads
-        made.inter_op_num_threads = 1
-        made.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-        made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if not optimised:
-            made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if not prepacked:
-            made.add_session_config_entry("session.disable_prepacking", "1")
-        if record_to is not None:
-            made.enable_profiling = True
-            made.profile_file_prefix = str(record_to / "record")
-        return made
-
-    return make
-
-
-def _create(
-    ort: Any,
-    source: bytes | str,
-    chosen: tuple[Wanted, ...],
-    made: Any,
-    name: str,
-    timeout_s: float | None,
-) -> Any:
-    devices = {o.name: o.devices for o in provider_.offered() if o.devices}
-    plugins = [w for w in chosen if w.name in devices]
-    for wanted in plugins:
-        made.add_provider_for_devices(_pick(devices[wanted.name], wanted), _plugin_options(wanted))
-    names = [(w.name, dict(w.options)) for w in chosen if w.name not in devices]
-
-    def give_up() -> None:
-        if hasattr(made, "set_load_cancellation_flag"):
-            made.set_load_cancellation_flag(True)
-
-    guard = stopping.watchdog.begin(stopping.Guard(give_up), stopping.deadline(timeout_s))
-    try:
-        with warnings.catch_warnings():  # what it warns of is found out and said by us
-            warnings.simplefilter("ignore")
-            # providers must not be named again beside those of the options
-            raw = ort.InferenceSession(source, made, **({} if plugins else {"providers": names}))
-        raw.disable_fallback()
-        return raw
-    except Exception as error:
-        if guard.fired == "timeout":
-            raise LoadTimeoutError(name, timeout_s or 0.0) from error
-        raise from_engine(error, model=name, doing="load") from error
-    finally:
-        stopping.watchdog.end(guard)
-
-
-def _pick(devices: tuple[Any, ...], wanted: Wanted) -> list[Any]:
-    """Choose a plugin's device: the one named by the option ``device``, else its CPU, else any."""
-    asked = dict(wanted.options).get("device", "CPU").upper()
-    named = [d for d in devices if provider_._device_name(d).upper() == asked]
-    return named[:1] or list(devices[:1])
-
-
-def _plugin_options(wanted: Wanted) -> dict[str, str]:
-    return {key: value for key, value in wanted.options if key != "device"}
+def _threads(options: Options, pool: int | None) -> tuple[int, bool, str, bool, str]:
+    """Return threads, spinning and why, whether the pool is shared, and why it is not."""
+    no_pool = ""
+    if pool is not None and options.threads is None and options.spinning == "auto":
+        no_pool = share_threads(pool)
+        if not no_pool:
+            return pool, pool > 1, "as the shared pool does", True, ""
+    threads = options.threads or host().threads
+    return threads, *resolve_spinning(options.spinning, threads), False, no_pool
 
 
 def resolve_spinning(asked: bool | Literal["auto"], threads: int) -> tuple[bool, str]:

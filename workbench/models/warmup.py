@@ -36,6 +36,7 @@ class WarmUp(Displayable):
     samples : the runs after that, in seconds
     settled_at : index of the first of them from which the times are steady; None: not settled
     stopped : whether someone stopped it early
+    kept : whether the optimised graph came from the cache
     """
 
     model: str
@@ -47,6 +48,7 @@ class WarmUp(Displayable):
     import_s: float = nan
     fed: tuple[tuple[str, str], ...] = ()
     shape_run_s: float = nan
+    kept: bool = False
 
     @property
     def settling_s(self) -> float:
@@ -79,6 +81,11 @@ class WarmUp(Displayable):
             notes.append(
                 f"The times did not settle within {count(self.samples.n, 'run')}: "
                 "the machine is busy, or more runs are needed."
+            )
+        if self.kept:
+            notes.append(
+                "The optimised graph was kept from an earlier load: read is finding it, "
+                "optimise is opening it."
             )
         if self.load.get("read") == 0.0:
             notes.append("The engine read the file itself: reading is part of optimise.")
@@ -170,6 +177,7 @@ def warm_up(
     import_s: float = nan,
     fed: tuple[tuple[str, str], ...] = (),
     shape_run_s: float = nan,
+    kept: bool = False,
 ) -> WarmUp:
     """Call ``run`` until its times settle, at most ``runs`` times.
 
@@ -198,4 +206,5 @@ def warm_up(
         import_s=import_s,
         fed=fed,
         shape_run_s=shape_run_s,
+        kept=kept,
     )
