@@ -274,6 +274,8 @@ def _shown(entry: Entry, spec: ModelSpec) -> str:
         if pipeline is not None:
             return "; ".join(step.text() for step in pipeline.steps)
     text = in_short(entry.field, entry.value)
+    if entry.field == "sha256" and entry.value:
+        return f"{text[:12]}…"  # all of it would push the sources out of sight
     return text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…"
 
 
