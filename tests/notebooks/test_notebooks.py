@@ -17,7 +17,7 @@ LIMIT_LINES = 10
 FOREIGN = re.compile(
     r"(?<![\w.])/(home|root|work|Users|tmp|var|private|mnt|opt)/"
     r"|\b[A-Za-z]:\\+Users"
-    r"|https?://(?!onnx|github|git-lfs\.github\.com/spec/)"
+    r"|https?://(?!onnx|github|git-lfs\.github\.com/spec/|[,\s])"
 )
 PICTURE = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
 #: Outputs that are text; pictures hold no path.
@@ -40,7 +40,7 @@ def test_the_notebooks_of_the_project_are_there() -> None:
     stems = {path.stem for path in NOTEBOOKS}
     assert stems >= {
         "00_start_here", "01_loading", "02_warming_up", "03_classifying", "04_benchmarking",
-        "05_preprocessing",
+        "05_preprocessing", "06_widgets", "07_pulling",
     }  # fmt: skip
 
 
@@ -81,6 +81,7 @@ def test_it_is_small_and_names_no_machine(path: Path) -> None:
         ("the file '/tmp/x/y.onnx'", True),
         ("C:\\\\Users\\\\ada", True),
         ("https://example.org", True),
+        ("Use https://, or pass", False),
         ("notebooks/home/x, a/tmp/b, and/or", False),
         ("https://github.com/onnx", False),
     ],
