@@ -401,3 +401,11 @@ def test_a_handle_sees_a_configuration_that_changes(hub, folder):
     _json(folder / "config.json", other)
     assert hub.load(folder / "onnx" / "model.onnx") is model
     assert model.labels == ("kind 0", "kind 1", "kind 2", "kind 3")
+
+
+def test_a_hash_does_not_push_the_sources_out_of_sight():
+    passport = ModelHub().passport("cifar10-small")
+    whole = passport["sha256"].value
+    assert f"{whole[:12]}…" in str(passport)
+    assert whole not in str(passport)
+    assert passport.metadata()["sha256"] == whole
