@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -226,7 +227,7 @@ def test_memory_is_measured_in_a_fresh_process_a_configuration(hub):
 
 def test_a_stop_while_memory_is_measured_keeps_the_runs(hub, monkeypatch):
     monkeypatch.setattr(
-        measurement, "peak_bytes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        measurement, "peak_or_why", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     done = bench(hub, memory=True)
     assert done.stopped
@@ -317,3 +318,64 @@ def test_a_record_says_what_its_runs_cannot_carry():
     assert restless.notes() == ("The times did not settle within 60 runs of warm-up.",)
     assert record([0.01] * 5).notes()[0] == "5 runs: too few to judge the spread."
     assert np.isnan(record([]).runs_per_s)
+
+
+def test_a_batch_that_no_memory_holds_is_a_row_and_the_others_are_kept(hub):
+    done = bench(hub, batch_sizes=[1, 10**8])
+    assert done[0].samples.n >= 30
+    assert done[1].code == "out_of_memory"
+    assert "a batch of 100000000" in done[1].problem
+    assert not len(done[1].laps_s)
+
+
+@pytest.mark.parametrize("raised", [MemoryError("no room"), OSError(24, "too many files")])
+def test_what_the_system_refuses_in_a_run_is_a_row_of_its_own(hub, monkeypatch, raised):
+    real = subject_.ModelSubject.run
+
+    def failing(self):
+        if self.configuration.batch == 2:
+            raise raised
+        return real(self)
+
+    monkeypatch.setattr(subject_.ModelSubject, "run", failing)
+    done = bench(hub, batch_sizes=[1, 2])
+    assert done[0].samples.n >= 30
+    assert done[1].problem
+    assert "Given up" in done.failures[0]
+
+
+@pytest.mark.parametrize("python", ["/nope/python", "", None])
+def test_memory_that_no_process_can_measure_is_unknown_and_the_samples_are_kept(
+    hub, monkeypatch, python
+):
+    monkeypatch.setattr(sys, "executable", python)
+    done = bench(hub, memory=True)
+    assert done[0].samples.n >= 30
+    assert done[0].peak_bytes is None
+    assert "Peak memory of cifar10-small unknown: no process could be started" in str(done)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"seed": -1}, {"seed": "a"}, {"seed": True}, {"seed": 2**64}, {"stop": "x"}, {"hub": "x"},
+        {"batch_sizes": 2**70},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_asked_is_said_in_words(hub, asked):
+    with pytest.raises(errors.ConfigError, match=next(iter(asked))):
+        wb.benchmark(SMALL, progress=False, **{"hub": hub, **asked})
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"seed": -1}, {"seed": "a"}, {"stop": "x"}, {"hub": "x"}, {"max_time_s": True},
+        {"batch_size": 2**70},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_cannot_be_compared_with_is_said_in_words(hub, asked):
+    with pytest.raises(errors.ConfigError, match=next(iter(asked))):
+        wb.compare(SMALL, SMALL, progress=False, **{"hub": hub, **asked})

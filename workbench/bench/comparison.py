@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from workbench.bench.asked import check_asked, check_batch_count
 from workbench.bench.course import OPENING, run
 from workbench.bench.progress import progress as bar
 from workbench.bench.quiet import neighbours, quiet
@@ -80,9 +81,12 @@ def compare(
     """
     if timed not in TIMED:
         raise ConfigError("timed", timed, choices(TIMED))
-    if not (isinstance(max_time_s, (int, float)) and 0 < max_time_s < inf):
+    check_asked(seed=seed, stop=stop, hub=hub)
+    number = isinstance(max_time_s, (int, float)) and not isinstance(max_time_s, bool)
+    if not (number and 0 < max_time_s < inf):
         raise ConfigError("max_time_s", max_time_s, "a positive number of seconds")
     require_count("batch_size", batch_size, optional=True)
+    check_batch_count("batch_size", batch_size)
     home = hub_of((a, b), hub)
     shots = gather(images)
     options = Options.of(threads, providers, "auto")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from workbench.bench.fingerprint import fingerprint
 from workbench.bench.outcome import Benchmark
-from workbench.bench.peak import peak_bytes
+from workbench.bench.peak import peak_or_why
 from workbench.bench.progress import Progress
 from workbench.bench.progress import progress as bar
 from workbench.bench.quiet import coarse, neighbours, quiet
 from workbench.bench.record import Record
 from workbench.bench.rotation import Lane, Rotation, rotate
 from workbench.bench.subject import STAGES, Configuration, ModelSubject, open_subject
-from workbench.errors import CancelledError, WorkbenchError
+from workbench.errors import CancelledError, EngineMemoryError, InferenceError, WorkbenchError
 from workbench.host import return_memory
 from workbench.models.model import Model
 from workbench.models.watch import Watch
@@ -68,7 +68,8 @@ def measure(
     stopped = rotation.stopped
     if memory and not stopped:
         with bar("memory", progress) as told:
-            records, stopped = _with_memory(records, entries, stop, told)
+            records, stopped, unknown = _with_memory(records, entries, stop, told)
+        around += unknown
     return _closed(records, rotation, stopped, around, Benchmark(
         records=(), timed=timed, fed=shots.text, images_sha256=shots.sha256,
         recipes=_recipes(entries, shots), seed=seed, min_time_s=float(min_time_s),
@@ -114,8 +115,40 @@ def _opened(
         )
     except WorkbenchError as error:
         return Lane(name, None, error)
+    except (MemoryError, OSError, ValueError, OverflowError) as error:
+        return Lane(name, None, _in_words(error, model.id, configuration.batch))
     stack.callback(subject.close)
-    return Lane(name, subject)
+    return Lane(name, _Guarded(subject))
+
+
+def _in_words(error: Exception, model: str, batch: int) -> WorkbenchError:
+    """Turn what numpy or the system said about one configuration into an error of ours."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError):
+        return EngineMemoryError(model, f"making a batch of {batch} for", reason)
+    return InferenceError(model, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    """A subject whose failures are all in words: one that runs out of memory is given up alone."""
+
+    subject: ModelSubject
+
+    @property
+    def name(self) -> str:
+        """The subject's."""
+        return self.subject.name
+
+    def run(self) -> tuple[float, ...]:
+        """Run the subject once; its clock runs inside, so this adds nothing to the time."""
+        try:
+            return self.subject.run()
+        except WorkbenchError:
+            raise
+        except (MemoryError, OSError, ValueError, OverflowError) as error:
+            of = self.subject
+            raise _in_words(error, of.model.id, of.configuration.batch) from error
 
 
 def _record(lane: Lane, configuration: Configuration) -> Record:
@@ -123,6 +156,8 @@ def _record(lane: Lane, configuration: Configuration) -> Record:
     subject, problem = lane.subject, lane.problem
     width = 1 + len(STAGES) if configuration.timed == "end_to_end" else 1
     session, first_run_s = None, nan
+    if isinstance(subject, _Guarded):
+        subject = subject.subject
     if isinstance(subject, ModelSubject):
         session = subject.session.facts
         first_run_s = subject.session.first_run_s or nan
@@ -148,18 +183,32 @@ def _record(lane: Lane, configuration: Configuration) -> Record:
 
 def _with_memory(
     records: list[Record], entries: Sequence[Entry], stop: Stop | None, told: Progress
-) -> tuple[list[Record], bool]:
-    """Measure the peak of each, in processes of their own; a stop leaves the rest out."""
+) -> tuple[list[Record], bool, tuple[str, ...]]:
+    """Measure the peak of each, in processes of their own; a stop leaves the rest out.
+
+    Returns
+    -------
+    the records, whether it was stopped, and a note for each peak that stays unknown
+    """
     found = list(records)
+    unknown: dict[str, list[str]] = {}
     try:
         for number, (model, configuration) in enumerate(entries):
             told.told(number / len(entries))
             if not records[number].problem:
-                peak = peak_bytes(model, configuration, stop)
+                peak, why = peak_or_why(model, configuration, stop)
                 found[number] = replace(records[number], peak_bytes=peak)
+                if why:
+                    unknown.setdefault(why, []).append(records[number].name)
     except (KeyboardInterrupt, CancelledError):
-        return found, True
-    return found, False
+        return found, True, _unknown(unknown)
+    return found, False, _unknown(unknown)
+
+
+def _unknown(found: dict[str, list[str]]) -> tuple[str, ...]:
+    return tuple(
+        f"Peak memory of {', '.join(names)} unknown: {why}." for why, names in found.items()
+    )
 
 
 def _recipes(entries: Sequence[Entry], shots: Shots) -> dict[str, Any]:

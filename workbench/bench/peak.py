@@ -18,6 +18,7 @@ import workbench
 from workbench.errors import CancelledError, WorkbenchError
 from workbench.host import resident_bytes
 from workbench.timing import clock
+from workbench.units import seconds
 
 if TYPE_CHECKING:
     from workbench.bench.subject import Configuration
@@ -48,6 +49,33 @@ def peak_bytes(model: Model, configuration: Configuration, stop: Stop | None = N
     ------
     CancelledError : stopped meanwhile
     """
+    return peak_or_why(model, configuration, stop)[0]
+
+
+def peak_or_why(
+    model: Model, configuration: Configuration, stop: Stop | None = None
+) -> tuple[int | None, str]:
+    """Return what :func:`peak_bytes` does, and why it is unknown; empty where there is no fault.
+
+    Raises
+    ------
+    CancelledError : stopped meanwhile
+    """
+    try:
+        return _peak(model, configuration, stop)
+    except CancelledError:
+        raise
+    except MemoryError:
+        return None, "there was not enough memory"
+    except WorkbenchError as error:
+        return None, error.message.rstrip(".")
+    except OSError as error:  # no interpreter, too many processes, no room for another
+        return None, f"no process could be started for it ({error.strerror or error})"
+
+
+def _peak(model: Model, configuration: Configuration, stop: Stop | None) -> tuple[int | None, str]:
+    if not sys.executable:
+        return None, "no process could be started for it (the interpreter's path is not known)"
     feeds = model.sample_feeds(configuration.batch)
     options = configuration.options
     asked = {
@@ -66,14 +94,16 @@ def peak_bytes(model: Model, configuration: Configuration, stop: Stop | None = N
             answer = _wait(process, stop)
         finally:
             process.kill()
+    if answer is None:
+        return None, f"its process did not end within {seconds(LIMIT_S)}"
     try:
         told = json.loads(answer.splitlines()[-1])["peak_bytes"]
     except (ValueError, KeyError, IndexError, TypeError):
-        return None
-    return int(told) if isinstance(told, int) else None
+        return None, f"its process failed (exit code {process.returncode})"
+    return (int(told) if isinstance(told, int) else None), ""
 
 
-def _wait(process: subprocess.Popen[bytes], stop: Stop | None) -> bytes:
+def _wait(process: subprocess.Popen[bytes], stop: Stop | None) -> bytes | None:
     end_s = clock() + LIMIT_S
     while clock() < end_s:
         if stop is not None and stop.over:
@@ -82,7 +112,7 @@ def _wait(process: subprocess.Popen[bytes], stop: Stop | None) -> bytes:
             return process.communicate(timeout=_POLL_S)[0]
         except subprocess.TimeoutExpired:
             continue
-    return b""
+    return None
 
 
 def main(asked: str) -> int:

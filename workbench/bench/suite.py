@@ -9,6 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from workbench.bench.asked import check_asked, check_batch_count
 from workbench.bench.comparison import hub_of
 from workbench.bench.measurement import Entry, measure
 from workbench.bench.scenario import BOUND_S, SCENARIOS, Scenario, Scenarios, play
@@ -128,6 +129,7 @@ def benchmark(
     """
     if timed not in TIMED:
         raise ConfigError("timed", timed, choices(TIMED))
+    check_asked(seed=seed, stop=stop, hub=hub)
     check_times(min_time_s=min_time_s, max_time_s=max_time_s, bound_s=bound_s)
     if scenario is not None and scenario not in SCENARIOS:
         raise ConfigError("scenario", scenario, choices(SCENARIOS) + ", or None")
@@ -135,6 +137,7 @@ def benchmark(
     batches = _listed("batch_sizes", batch_sizes, (int, type(None)))
     for batch in batches:
         require_count("batch_sizes", batch, optional=True)
+        check_batch_count("batch_sizes", batch)
     ways = _ways(providers)
     options = [
         Options.of(count_, way, spinning)
@@ -187,6 +190,7 @@ def rerun(
     ------
     ConfigError : it ran on pictures, and is not given them
     """
+    check_asked(seed=before.seed, stop=stop, hub=hub)
     home = hub or before._hub or hub_of((), None)
     shots = before._shots if images is None else gather(images)
     if shots is None:
