@@ -82,7 +82,13 @@ def test_failures_and_runs_without_a_time_come_back_too(done, tmp_path):
         (b"", "it is empty"),
         (b"\x89PNG\r\n\x1a\n", "it is no JSON"),
         (b"\xff\xfe\x00", "it is no JSON"),
-        (b"[" * 100_000, "it is no JSON"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b'{"body": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "it is nested too deeply"),
+        (b'{"body": ' + b"9" * 5000 + b"}", "a number with thousands of digits"),
+        (
+            b'{"format": "workbench-benchmark", "version": 1, "body": NaN, "sha256": ""}',
+            "its checksum",
+        ),
         (b"[1, 2]", "it is JSON, but of another kind"),
         (b'{"format": "other"}', "it is JSON, but of another kind"),
         (b'{"format": "workbench-benchmark"}', "its version is None"),
@@ -116,6 +122,10 @@ def test_a_number_that_was_changed_is_found(text, tmp_path):
         wb.load_benchmark(path)
 
 
+def laps(body: dict) -> int:
+    return len(body["records"][0]["laps_s"])
+
+
 def resealed(told: dict) -> str:
     body = json.dumps(told["body"], sort_keys=True, separators=(",", ":"))
     return json.dumps(told | {"sha256": hashlib.sha256(body.encode()).hexdigest()})
@@ -133,6 +143,22 @@ def resealed(told: dict) -> str:
         (lambda b: b["records"][0]["places"].__setitem__(0, -1), "places"),
         (lambda b: b["records"][0]["configuration"].update(batch=0), "batch"),
         (lambda b: b["records"][0]["session"].update(load_s="x"), "load_s"),
+        (lambda b: b["records"][0]["places"].__setitem__(0, 10**30), "places"),
+        (lambda b: b["records"][0].update(laps_s=[[0.0] * 4] * laps(b)), "which no run can"),
+        (lambda b: b["records"][0]["laps_s"].__setitem__(0, [5e-324, 0, 0, 0]), "no run can"),
+        (lambda b: b["records"][0]["laps_s"].__setitem__(0, [1.0, None, 0, 0]), "no run can"),
+        (lambda b: b["records"][0]["laps_s"].__setitem__(0, [-1.0, 0, 0, 0]), "laps_s"),
+        (lambda b: b["records"][0]["laps_s"].__setitem__(0, [10**400, 0, 0, 0]), "laps_s"),
+        (lambda b: b["records"][0]["at_s"].__setitem__(0, -1.0), "at_s"),
+        (lambda b: b["records"][0]["configuration"].update(batch=10**400), "batch"),
+        (lambda b: b["records"][0].update(peak_bytes=10**400), "peak_bytes"),
+        (lambda b: b["records"][0].update(settled_at=10**400), "settled_at"),
+        (lambda b: b["records"][0].update(settled_at=10**6), "settled after its warm-up"),
+        (lambda b: b["fingerprint"].update(memory_bytes=10**400), "memory_bytes"),
+        (lambda b: b.update(wall_s=-1.0), "wall_s"),
+        (lambda b: b.update(wall_s=10**400), "wall_s"),
+        (lambda b: b.update(seed=-1), "seed"),
+        (lambda b: b.update(records=[]), "records"),
     ],
 )
 def test_contents_that_cannot_be_are_refused_with_their_place(text, tmp_path, change, said):
@@ -267,3 +293,12 @@ def test_a_benchmark_is_measured_again_also_from_its_file(done, tmp_path):
         back.rerun(progress=False)
     once_more = back.rerun(images=wb.example("cat"), progress=False)
     assert once_more.images_sha256 == done.images_sha256
+
+
+def test_an_empty_path_is_said(done):
+    with pytest.raises(errors.ConfigError, match="path is ''"):
+        wb.load_benchmark("")
+    with pytest.raises(errors.ConfigError, match="path is ''"):
+        done.save("")
+    with pytest.raises(errors.WriteError, match="it is a folder"):
+        done.save(".")

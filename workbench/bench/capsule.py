@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from importlib.util import find_spec
 from io import BytesIO
 from math import isfinite, nan
@@ -17,12 +18,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from workbench.bench.asked import MOST_BATCH
 from workbench.bench.canary import Canary
 from workbench.bench.fingerprint import Fingerprint
 from workbench.bench.outcome import Benchmark
 from workbench.bench.record import Record
 from workbench.bench.subject import STAGES, Configuration
-from workbench.errors import CapsuleError, ConfigError, MissingExtraError, MissingFileError
+from workbench.errors import (
+    CapsuleError,
+    ConfigError,
+    MissingExtraError,
+    MissingFileError,
+    WriteError,
+)
 from workbench.models.provider import Wanted
 from workbench.models.session import Options, Ran, SessionFacts
 from workbench.page import write
@@ -38,8 +46,14 @@ FORMAT, VERSION = "workbench-benchmark", 1
 #: Largest file that is read: about ten million runs.
 _MOST_BYTES = 500_000_000
 #: A number that may be missing: JSON has no nan.
-_Number = Annotated[float, Field(allow_inf_nan=False)] | None
-_Count = Annotated[int, Field(ge=0)]
+_Number = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e12)] | None
+#: Seconds: none is negative, and none is longer than thirty years.
+_Seconds = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1e9)]
+#: Counts and sizes are what 64 bits hold.
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Threads = Annotated[int, Field(ge=1, lt=2**31)]
+#: Shortest time of a run: below it no clock can tell, and its inverse is no longer a number.
+_SHORTEST_S = 1e-12
 
 
 class _Part(BaseModel):
@@ -49,7 +63,7 @@ class _Part(BaseModel):
 
 
 class _Options(_Part):
-    threads: Annotated[int, Field(ge=1)] | None
+    threads: _Threads | None
     providers: list[tuple[str, dict[str, str]]] | None
     spinning: bool | Literal["auto"]
     strict: bool
@@ -59,7 +73,7 @@ class _Configuration(_Part):
     model: str
     asked: str
     options: _Options
-    batch: Annotated[int, Field(ge=1)]
+    batch: Annotated[int, Field(ge=1, le=MOST_BATCH)]
     timed: Literal["inference", "end_to_end"]
     sha256: str
 
@@ -68,12 +82,12 @@ class _Session(_Part):
     ran: list[tuple[str, _Count, _Count]]
     provider: str
     precision: str
-    threads: Annotated[int, Field(ge=1)]
+    threads: _Threads
     spinning: bool
     why_spinning: str
     stoppable: bool
-    load_s: dict[str, float]
-    memory_bytes: int | None
+    load_s: dict[str, _Seconds]
+    memory_bytes: Annotated[int, Field(gt=-(2**63), lt=2**63)] | None
     notes: list[str]
 
 
@@ -81,12 +95,12 @@ class _Record(_Part):
     name: str
     configuration: _Configuration
     session: _Session | None
-    laps_s: list[list[_Number]]
+    laps_s: list[list[_Seconds | None]]
     places: list[_Count]
-    at_s: list[float]
-    warm_up_s: list[_Number]
+    at_s: list[_Seconds]
+    warm_up_s: list[_Seconds | None]
     settled_at: _Count | None
-    first_run_s: _Number
+    first_run_s: _Seconds | None
     peak_bytes: _Count | None
     problem: str
     code: str
@@ -106,18 +120,18 @@ class _Fingerprint(_Part):
 
 
 class _Body(_Part):
-    records: list[_Record]
+    records: Annotated[list[_Record], Field(min_length=1)]
     timed: Literal["inference", "end_to_end"]
     fed: str
     images_sha256: str
     recipes: dict[str, Any]
-    seed: int
-    min_time_s: Annotated[float, Field(gt=0)]
-    max_time_s: Annotated[float, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**64)]
+    min_time_s: Annotated[float, Field(gt=0, le=1e9)]
+    max_time_s: Annotated[float, Field(gt=0, le=1e9)]
     canary_s: tuple[_Number, _Number]
     step_s: _Number
     fingerprint: _Fingerprint
-    wall_s: float
+    wall_s: _Seconds
     stopped: bool
     time_was_up: bool
     warned: list[str]
@@ -128,6 +142,10 @@ class _Body(_Part):
 
 def save(bench: Benchmark, path: str | Path) -> Path:
     """Write a capsule; see :meth:`workbench.Benchmark.save`."""
+    if path == "":  # it would be the working directory
+        raise ConfigError("path", path, "the path of a file to write")
+    if isinstance(path, (str, Path)) and os.path.isdir(os.path.expanduser(path)):  # noqa: PTH111, PTH112 (a null in it is no error here)
+        raise WriteError(str(path), "it is a folder")
     body = _plain(bench)
     told = {"format": FORMAT, "version": VERSION, "sha256": _checksum(body), "body": body}
     return write(path, json.dumps(told, allow_nan=False, ensure_ascii=False) + "\n")
@@ -224,6 +242,8 @@ def load_benchmark(path: str | Path) -> Benchmark:
     """
     where = str(path)
     try:
+        if path == "":  # it would be the working directory
+            raise ConfigError("path", path, "the path of a file to read")
         file = Path(path).expanduser()
         if not file.is_file():
             reason = "is a folder" if file.is_dir() else "does not exist"
@@ -233,7 +253,7 @@ def load_benchmark(path: str | Path) -> Benchmark:
             raise CapsuleError(where, reason)
         data = file.read_bytes()
     except (TypeError, ValueError, RuntimeError) as error:  # no path, a null in it, no such home
-        if isinstance(error, CapsuleError):
+        if isinstance(error, (CapsuleError, ConfigError)):
             raise
         raise ConfigError("path", path, "the path of a file to read") from error
     except MissingFileError:
@@ -256,7 +276,8 @@ def _read(where: str, data: bytes) -> Benchmark:
             "Update this package.",
         )  # fmt: skip
     body = told.get("body")
-    if _checksum_of(body) != told.get("sha256"):
+    found = _checksum_of(where, body)
+    if found is None or found != told.get("sha256"):
         raise CapsuleError(
             where, "its checksum does not fit its contents: it was damaged or changed",
             "Get the file again, or measure again.",
@@ -277,19 +298,25 @@ def _parsed(where: str, data: bytes) -> Any:
         raise CapsuleError(where, "it is empty")
     try:
         return json.loads(data)
-    except (UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise CapsuleError(where, "it is nested too deeply") from error
+    except UnicodeDecodeError as error:
         raise CapsuleError(where, "it is no JSON") from error
     except ValueError as error:
         cut = data.lstrip()[:1] == b"{" and not data.rstrip().endswith(b"}")
         why = "it breaks off in the middle" if cut else "it is no JSON"
+        if not isinstance(error, json.JSONDecodeError):  # Python reads no number that long
+            why = "it holds a number with thousands of digits"
         raise CapsuleError(where, why) from error
 
 
-def _checksum_of(body: Any) -> str:
+def _checksum_of(where: str, body: Any) -> str | None:
     try:
         return _checksum(body)
-    except (ValueError, RecursionError):  # a NaN in it, which JSON does not have
-        return ""
+    except ValueError:  # a NaN in it, which JSON does not have
+        return None
+    except RecursionError as error:
+        raise CapsuleError(where, "it is nested too deeply") from error
 
 
 class _OddError(ValueError):
@@ -323,6 +350,12 @@ def _record(part: _Record) -> Record:
         raise _OddError(f"a run of {part.name!r} has not {wide} times")
     if not len(part.laps_s) == len(part.places) == len(part.at_s):
         raise _OddError(f"{part.name!r} has more times than places, or fewer")
+    for lap in part.laps_s:
+        whole, known = lap[0], sum(value is not None for value in lap)
+        if known not in (0, wide) or (whole is not None and whole < _SHORTEST_S):
+            raise _OddError(f"a run of {part.name!r} took {lap} s, which no run can")
+    if part.settled_at is not None and part.settled_at > len(part.warm_up_s):
+        raise _OddError(f"{part.name!r} settled after its warm-up was over")
     options = part.configuration.options
     providers = options.providers
     session = part.session

@@ -130,6 +130,9 @@ class Benchmark(Displayable, Sequence[Record]):
             if stages is not None:
                 columns |= {f"{s}_ms": 1e3 * stages[:, i] for i, s in enumerate(STAGES)}
             parts.append(pd.DataFrame(columns))
+        if not parts:
+            names = ("place", "at_s", "model", "batch", "threads", "provider", "run", "ms")
+            return pd.DataFrame(columns=names)
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled, ignore_index=True).sort_values("place", ignore_index=True)
 
