@@ -29,10 +29,12 @@ def kept(tmp_path_factory) -> wb.Benchmark:
     return done
 
 
-def older(done: wb.Benchmark, path: Path, *, faster: float, engine: str = "0.1") -> Path:
-    """Save a benchmark of another engine whose runs took ``faster`` of the time."""
+def older(
+    done: wb.Benchmark, path: Path, *, faster: float, package: str = "onnx-workbench"
+) -> Path:
+    """Save a benchmark of another version of a package whose runs took ``faster`` of the time."""
     records = [replace(r, laps_s=r.laps_s * faster) for r in done]
-    versions = done.fingerprint.versions | {"onnxruntime": engine}
+    versions = done.fingerprint.versions | {package: "0.0.1"}
     made = replace(
         done, records=tuple(records), fingerprint=replace(done.fingerprint, versions=versions)
     )
@@ -89,6 +91,14 @@ def test_what_got_slower_by_code_alone_is_exit_code_3(capsys, kept, tmp_path):
         assert code == 3
         assert "slower than allowed" in err
     assert "difference of two benchmarks" in out
+
+
+def test_what_another_engine_made_slower_is_no_failure_of_the_code(capsys, kept, tmp_path):
+    path = older(kept, tmp_path / "run.json", faster=0.2, package="onnxruntime")
+    code, out, err = run(capsys, SMALL, *QUICK, "--against", str(path), "--fail-if-slower", "5%")
+    assert code == 0
+    assert "cannot tell" in err
+    assert "version of onnxruntime" in out
 
 
 def test_what_got_faster_is_fine(capsys, kept, tmp_path):

@@ -75,7 +75,9 @@ def test_noise_stays_noise_whatever_else_differs():
 def test_a_change_is_laid_to_what_differs(ratio):
     before, after = made(), made(0.001 * ratio, seed=1)
     assert cause(before, replace_sha(after)) == "code"
-    assert cause(before, other_engine(after)) == "code"
+    assert cause(before, other_engine(after)) == "engine"
+    assert cause(before, other_engine(replace_sha(after))) == "code or engine"
+    assert cause(before, other_host(other_engine(after))) == "engine or host"
     assert cause(before, other_host(after)) == "host"
     assert cause(before, other_host(replace_sha(after))) == "code or host"
     assert cause(before, after) == "host"
@@ -146,3 +148,26 @@ def test_runs_without_a_time_are_not_among_the_blocks():
     blocks = blocks_of(replace(record, laps_s=laps))
     assert blocks.size == 20
     assert np.isfinite(blocks).all()
+
+
+@pytest.mark.parametrize("n", [6, 7, 8])
+def test_too_few_runs_are_said_and_are_not_called_noise(n):
+    told = made(n=n).diff(replace_sha(made(0.01, seed=1, n=n)))
+    assert told.changes[0].cause == "unknown"
+    assert told.sentences()[0].startswith("m: too few runs to tell. The medians are ")
+    assert "noise." not in told.sentences()[0]
+    assert "0 of 1 configuration changed" in repr(told)
+
+
+def test_other_pictures_cannot_be_compared():
+    told = made(images_sha256="a" * 64).diff(replace_sha(made(0.01, seed=1, images_sha256="")))
+    assert told.changes[0].cause == "pictures"
+    assert told.sentences() == ("m: not comparable, other pictures (aaaaaaaaaaaa → none).",)
+    assert "pictures" not in told.code
+
+
+def test_only_models_recipes_and_this_package_are_code():
+    told = made().diff(other_engine(replace_sha(made(0.01, seed=1))))
+    assert list(told.code) == ["file of m"]
+    assert list(told.engine) == ["version of onnxruntime"]
+    assert "Code or engine, which cannot be told apart: file of m; version of" in str(told)

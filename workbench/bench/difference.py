@@ -1,17 +1,17 @@
-"""What changed between two benchmarks, and what did it: code, host or noise."""
+"""What changed between two benchmarks, and what did it: code, engine, host or noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import exp, isnan, nan
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from workbench.bench.interval import mean_interval
 from workbench.bench.sequence import ERROR, FLOOR_QUANTILE
 from workbench.cards import Card, Displayable, Facts, Notes, Table
-from workbench.errors import ConfigError
+from workbench.errors import DISTRIBUTION, ConfigError
 from workbench.units import count, factor, percent, seconds
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ _EXPLAINED = 0.5
 #: Seed of the bootstrap: the same two benchmarks always differ by the same.
 _SEED = 0
 
-Cause = Literal["noise", "code", "host", "code or host"]
+Cause = Literal[
+    "noise", "unknown", "pictures", "code", "engine", "host", "code or engine", "code or host",
+    "engine or host", "code or engine or host",
+]  # fmt: skip
+#: Causes that are no change: nothing was found, or nothing can be told.
+_NONE = ("noise", "unknown", "pictures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,9 @@ class Change:
     before_s, after_s : medians in seconds
     ratio, low, high : time after / time before, and its 95 % interval
     floor : what each differed by from itself, from one part of its runs to another (0.03: 3 %)
-    cause : ``noise`` where the interval is not wholly beyond the floor, else what did it
+    cause : ``unknown`` where the runs are too few to tell, ``pictures`` where they ran on other
+        pictures and cannot be compared, ``noise`` where the interval is not wholly beyond the
+        floor, else what did it
     """
 
     name: str
@@ -61,10 +68,12 @@ class Difference(Displayable):
     Attributes
     ----------
     changes : a change a configuration that both have
-    code : what differs in models, recipes, options and versions: name → before, after
+    code : what differs in models, recipes and this package: name → before, after
+    engine : what differs in the libraries and in how their sessions ran: name → before, after
     host : what differs in the machine: name → before, after
     pace : time of a fixed piece of work, after / before; nan where unknown
     only_before, only_after : configurations that only one of them has
+    pictures : their checksums before and after, where they differ; else None
     """
 
     changes: tuple[Change, ...]
@@ -73,6 +82,8 @@ class Difference(Displayable):
     pace: float
     only_before: tuple[str, ...] = ()
     only_after: tuple[str, ...] = ()
+    engine: dict[str, tuple[str, str]] = field(default_factory=dict)
+    pictures: tuple[str, str] | None = None
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row a configuration: medians, ratio and interval, noise_floor, cause."""
@@ -91,8 +102,16 @@ class Difference(Displayable):
         return tuple(self._sentence(change) for change in self.changes)
 
     def _sentence(self, change: Change) -> str:
+        if change.cause == "pictures":
+            before, after = self.pictures or ("none", "none")
+            return f"{change.name}: not comparable, other pictures ({before} → {after})."
         if isnan(change.ratio):
             return f"{change.name}: nothing to compare."
+        if change.cause == "unknown":
+            return (
+                f"{change.name}: too few runs to tell. The medians are "
+                f"{seconds(change.before_s)} and {seconds(change.after_s)}."
+            )
         if change.cause == "noise":
             return (
                 f"{change.name}: noise. The times differ by {percent(abs(change.ratio - 1))}, and "
@@ -103,12 +122,19 @@ class Difference(Displayable):
         return f"{change.name}: {much} {word}. {self._why(change.cause)}"
 
     def _why(self, cause: Cause) -> str:
-        code, host = ", ".join(self.code), ", ".join(self.host)
-        if cause == "code":
-            return f"The code did it: what differs is {code}."
-        if cause == "code or host":
-            paced = "" if host else "the processor's pace"
-            return f"Code or host, which cannot be told apart: {code}; {host or paced}."
+        host = ", ".join(self.host)
+        told = {
+            "code": ", ".join(self.code),
+            "engine": ", ".join(self.engine),
+            "host": host or "the processor's pace",
+        }
+        parts = cause.split(" or ")
+        if len(parts) > 1:
+            what = "; ".join(told[part] for part in parts)
+            words = f"{', '.join(parts[:-1])} or {parts[-1]}".capitalize()
+            return f"{words}, which cannot be told apart: {what}."
+        if cause != "host":
+            return f"The {cause} did it: what differs is {told[cause]}."
         if host:
             return f"The host did it: what differs is {host}."
         pace = "" if isnan(self.pace) else f" (a fixed piece of work took {factor(self.pace)})"
@@ -121,7 +147,7 @@ class Difference(Displayable):
             for c in self.changes
         )  # fmt: skip
         columns = ("configuration", "before", "after", "ratio", "interval", "noise floor", "cause")
-        differs = (("code", self.code), ("host", self.host))
+        differs = (("code", self.code), ("engine", self.engine), ("host", self.host))
         facts = tuple(
             (f"{kind}: {name}", f"{before} → {after}")
             for kind, found in differs
@@ -129,7 +155,7 @@ class Difference(Displayable):
         )
         notes = [f"Only before: {name}." for name in self.only_before]
         notes += [f"Only after: {name}." for name in self.only_after]
-        changed = [c.cause for c in self.changes if c.cause != "noise"]
+        changed = [c.cause for c in self.changes if c.cause not in _NONE]
         told = f"{len(changed)} of {count(len(self.changes), 'configuration')} changed"
         return Card(
             "difference of two benchmarks",
@@ -159,17 +185,22 @@ def difference(before: Benchmark, after: Benchmark) -> Difference:
         raise ConfigError("other", after.timed, f"a benchmark that timed {before.timed!r}")
     first, second = ({_key(r): r for r in b.records} for b in (before, after))
     code = _changed(_code(before), _code(after))
+    engine = _changed(_engine(before), _engine(after))
+    pictures = tuple(b.images_sha256[:12] or "none" for b in (before, after))
+    fed_alike = before.images_sha256 == after.images_sha256
     host = _changed(before.fingerprint.machine(), after.fingerprint.machine())
     paces = [b.canary.before_s for b in (before, after)]
     pace = paces[1] / paces[0] if all(p > 0 for p in paces) else nan
     changes = [
-        _change(first[key], second[key], set(code), bool(host), pace)
+        _change(first[key], second[key], (set(code), set(engine)), bool(host), pace, fed_alike)
         for key in first
         if key in second
     ]
     return Difference(
         changes=tuple(changes),
         code=code,
+        engine=engine,
+        pictures=None if fed_alike else (pictures[0], pictures[1]),
         host=host,
         pace=pace,
         only_before=tuple(r.name for key, r in first.items() if key not in second),
@@ -185,19 +216,29 @@ def _key(record: Record) -> tuple[object, ...]:
 
 
 def _code(bench: Benchmark) -> dict[str, str]:
-    """Return all that is code: versions, models, recipes, and how the sessions ran."""
-    found = {f"version of {name}": text for name, text in bench.fingerprint.versions.items()}
+    """Return all that is code: models, recipes, and this package."""
+    found = {f"version of {DISTRIBUTION}": bench.fingerprint.versions.get(DISTRIBUTION, "none")}
     for record in bench.records:
-        model, session = record.configuration.model, record.session
-        found[f"file of {model}"] = record.configuration.sha256[:12]
+        found[f"file of {record.configuration.model}"] = record.configuration.sha256[:12]
+    for model, recipe in bench.recipes.items():
+        found[f"preprocessing of {model}"] = str(recipe)
+    return found
+
+
+def _engine(bench: Benchmark) -> dict[str, str]:
+    """Return what ran the code: the versions of the libraries, and how the sessions ran."""
+    found = {
+        f"version of {name}": text
+        for name, text in bench.fingerprint.versions.items()
+        if name != DISTRIBUTION
+    }
+    for record in bench.records:
+        session = record.session
         if session is not None:
             found[f"provider of {record.name}"] = session.provider_text
             found[f"precision of {record.name}"] = session.precision
             found[f"threads of {record.name}"] = str(session.threads)
             found[f"spinning of {record.name}"] = "on" if session.spinning else "off"
-    for model, recipe in bench.recipes.items():
-        found[f"preprocessing of {model}"] = str(recipe)
-    found["pictures"] = bench.images_sha256[:12] or "none"
     return found
 
 
@@ -209,23 +250,37 @@ def _changed(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[s
     }
 
 
-def _change(before: Record, after: Record, code: set[str], host: bool, pace: float) -> Change:
+def _change(
+    before: Record,
+    after: Record,
+    differs: tuple[set[str], set[str]],
+    host: bool,
+    pace: float,
+    fed_alike: bool,
+) -> Change:
+    """Say how a record changed; ``differs`` are the names of what differs in code and engine."""
     first, second = (blocks_of(record) for record in (before, after))
     ratio, low, high, floor = nan, nan, nan, nan
-    cause: Cause = "noise"
+    cause: Cause = "unknown"
     if len(first) > 1 and len(second) > 1:
         n = min(len(first), len(second))
         apart = second[:n] - first[:n] if n > 2 else np.array([])
         ratio = second.mean() - first.mean()
         low, high = mean_interval(apart, error=ERROR, rng=np.random.default_rng(_SEED))
         floor = _floor(first, second)
+        cause = "unknown" if isnan(low) else "noise"
         if low > floor or high < -floor:
-            touched = _concerns(code, after)
             by_pace = not isnan(pace) and np.sign(np.log(pace)) == np.sign(ratio)
             by_pace = by_pace and abs(np.log(pace)) >= _EXPLAINED * abs(ratio)
-            cause = "host"
-            if touched:
-                cause = "code or host" if host or by_pace else "code"
+            parts = [
+                name
+                for name, found in zip(("code", "engine"), differs, strict=True)
+                if _concerns(found, after)
+            ]
+            parts += ["host"] if host or by_pace or not parts else []
+            cause = cast("Cause", " or ".join(parts))
+    if not fed_alike:
+        cause = "pictures"
     return Change(
         name=after.name,
         before_s=before.samples.median_s,
@@ -241,10 +296,7 @@ def _change(before: Record, after: Record, code: set[str], host: bool, pace: flo
 def _concerns(code: set[str], record: Record) -> bool:
     """Say whether one of the changes is about this record: a version, its model, its session."""
     mine = {record.name, record.configuration.model}
-    return any(
-        name == "pictures" or name.startswith("version of ") or name.partition(" of ")[2] in mine
-        for name in code
-    )
+    return any(name.startswith("version of ") or name.partition(" of ")[2] in mine for name in code)
 
 
 def blocks_of(record: Record) -> NDArray[np.float64]:

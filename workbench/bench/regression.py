@@ -51,6 +51,8 @@ def _judge(change: Change, limit: float) -> Judgement:
     span = f"{factor(change.ratio)} of the time before ({factor(change.low)} to "
     span += f"{factor(change.high)}; {percent(limit)} slower is allowed)"
     name = change.name
+    if change.cause == "pictures":
+        return Judgement(name, "cannot_tell", f"{name}: not comparable, it ran on other pictures.")
     if isnan(change.ratio) or isnan(change.low):
         return Judgement(name, "cannot_tell", f"{name}: cannot tell, too few runs to compare.")
     if change.high <= 1 + limit:
@@ -61,8 +63,9 @@ def _judge(change: Change, limit: float) -> Judgement:
         "noise": f"it differs by {percent(change.floor)} from itself",
         "code": "the interval holds the limit",
         "host": "host or its state may have done it",
-        "code or host": "the host may have done it as well",
-    }[change.cause]
+        "engine": "the libraries or how they ran it did it, not the code",
+        "code or engine": "the libraries may have done it as well",
+    }.get(change.cause, "the host may have done it as well")
     return Judgement(name, "cannot_tell", f"{name}: cannot tell, {why}: {span}.")
 
 
