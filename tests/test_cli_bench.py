@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import workbench as wb
-from workbench import cli
+from workbench import cli, errors
 
 SMALL = "cifar10-small"
 QUICK = ("--min-time", "0.05", "--threads", "1")
@@ -129,15 +129,25 @@ def test_without_models_the_kept_ones_are_measured_again(capsys, kept, tmp_path)
     [
         ((), 2, "name at least one model"),
         (("nothing-like-it",), 1, "No model named"),
-        ((SMALL, "--batch", "0"), 1, "batch_sizes is 0"),
-        ((SMALL, "--min-time", "-1"), 1, "min_time_s is -1"),
-        ((SMALL, "--min-time", "nan"), 1, "min_time_s is nan"),
+        ((SMALL, "--batch", "0"), 2, "Invalid value for"),
+        ((SMALL, "--batch", str(2**70)), 2, "Invalid value for '--batch'"),
+        ((SMALL, "--threads", "0"), 2, "Invalid value for"),
+        ((SMALL, "--min-time", "-1"), 2, "--min-time is -1"),
+        ((SMALL, "--min-time", "nan"), 2, "--min-time is nan"),
+        ((SMALL, "--min-time", "5", "--max-time", "1"), 2, "at most --max-time 1"),
+        ((SMALL, SMALL, "--compare", "--scenario", "offline"), 2, "do not go together"),
+        ((SMALL, SMALL, "--compare", "--min-time", "5", "--max-time", "1"), 2, "no --min-time"),
+        ((SMALL, "--scenario", "offline", "--batch", "2"), 2, "it takes no --batch"),
+        (("--against", "no.json", "--batch", "2"), 2, "it takes --images only"),
+        (("--against", "no.json", "--max-time", "2"), 2, "it takes --images only"),
+        ((SMALL, "--save", "/nope/x.json"), 1, "The folder /nope does not exist"),
+        ((SMALL, "--save", "/"), 1, "it is a folder"),
         ((SMALL, "--compare"), 2, "two models"),
-        ((SMALL, "--scenario", "serving"), 1, "'single_stream'"),
-        ((SMALL, "--end-to-end"), 1, "begins with their bytes"),
+        ((SMALL, "--scenario", "serving"), 2, "'single_stream'"),
+        ((SMALL, "--end-to-end"), 2, "begins with their bytes"),
         ((SMALL, "--fail-if-slower", "5%"), 2, "needs --against"),
         ((SMALL, "--against", "no.json"), 1, "no.json does not exist"),
-        ((SMALL, "--against", "no.json", "--fail-if-slower", "much"), 1, "a percentage such as"),
+        ((SMALL, "--against", "no.json", "--fail-if-slower", "much"), 2, "a percentage such as"),
         ((SMALL, "--scenario", "offline", "--save", "a.json"), 2, "plain benchmarks only"),
     ],
 )
@@ -148,6 +158,45 @@ def test_what_cannot_be_is_one_sentence(capsys, arguments, code, said):
     assert out == ""
 
 
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """Fail where something is measured."""
+    from workbench.bench import suite
+
+    def measured(*_, **__):
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(suite, "measure", measured)
+
+
+def test_what_was_measured_is_shown_where_it_cannot_be_kept(capsys, monkeypatch, tmp_path):
+    def full(self, path):
+        raise errors.WriteError(str(path), "no space left on device")
+
+    monkeypatch.setattr(wb.Benchmark, "save", full)
+    code, out, err = run(capsys, SMALL, *QUICK, "--save", str(tmp_path / "run.json"))
+    assert code == 1
+    assert "Time of a run: inference" in out
+    assert "no space left" in err
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_place_that_cannot_be_written_is_said_before(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli.os, "access", lambda *_: False)
+    code, _, err = run(capsys, SMALL, *QUICK, "--save", str(tmp_path / "run.json"))
+    assert code == 1
+    assert "may not be written to" in err
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_file_that_timed_something_else_is_said_before(capsys, kept, tmp_path):
+    path = replace(kept, timed="end_to_end").save(tmp_path / "run.json")
+    code, _, err = run(capsys, SMALL, *QUICK, "--against", str(path))
+    assert code == 1
+    assert "a benchmark that timed 'inference'" in err
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_a_file_of_another_model_is_said(capsys, kept, tmp_path):
     record = replace(kept[0], configuration=replace(kept[0].configuration, model="other"))
     path = replace(kept, records=(record,)).save(tmp_path / "run.json")

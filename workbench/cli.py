@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -30,6 +31,8 @@ from workbench.errors import (
     ConfigError,
     MissingFileError,
     WorkbenchError,
+    WriteError,
+    choices,
     install_line,
     pip,
 )
@@ -383,10 +386,16 @@ def bench(
     end_to_end: Annotated[
         bool, typer.Option("--end-to-end", help="Time all from the bytes of a picture.")
     ] = False,
-    batch: Annotated[list[int] | None, typer.Option(help="Pictures in a run.")] = None,
-    threads: Annotated[list[int] | None, typer.Option(help="Threads of one operator.")] = None,
-    min_time: Annotated[float, typer.Option(help="Seconds of runs, each configuration.")] = 1.0,
-    max_time: Annotated[float, typer.Option(help="Seconds in all.")] = 60.0,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=2**31 - 1, help="Pictures in a run.")
+    ] = None,
+    threads: Annotated[
+        list[int] | None, typer.Option(min=1, help="Threads of one operator.")
+    ] = None,
+    min_time: Annotated[
+        float | None, typer.Option(help="Seconds of runs, each configuration (1 by default).")
+    ] = None,
+    max_time: Annotated[float | None, typer.Option(help="Seconds in all (60 by default).")] = None,
     save: Annotated[Path | None, typer.Option(help="Keep everything in this file.")] = None,
     against: Annotated[
         Path | None, typer.Option(help="A kept file: say what changed since.")
@@ -398,14 +407,25 @@ def bench(
 ) -> None:
     """Measure models, compare two of them, or see whether something got slower."""
     from workbench.bench.comparison import compare as compared
-    from workbench.bench.regression import judge, share_of
+    from workbench.bench.regression import judge
     from workbench.bench.suite import benchmark
 
-    limit = None if fail_if_slower is None else share_of(fail_if_slower)
-    if limit is not None and against is None:
-        raise typer.BadParameter("--fail-if-slower needs --against FILE")
+    limit = _limit(fail_if_slower, against)
+    _check_scenario(scenario, batch, threads, compare=compare, end_to_end=end_to_end)
     if (compare or scenario) and (save or against):
         raise typer.BadParameter("--save and --against keep plain benchmarks only")
+    if not models and against is None and not compare:
+        raise typer.BadParameter("name at least one model")
+    again = against is not None and not models
+    timing = min_time is not None or max_time is not None
+    if again and (batch or threads or timing or end_to_end):
+        raise typer.BadParameter(
+            "--against without models measures what the file holds: of the options that say how "
+            "to measure it takes --images only"
+        )
+    if end_to_end and not images:
+        raise typer.BadParameter("--end-to-end begins with their bytes: it needs --images")
+    shortest, longest = _times(min_time, max_time, compare=compare)
     timed: Literal["inference", "end_to_end"] = "end_to_end" if end_to_end else "inference"
     shown = sys.stderr.isatty()
     if compare:
@@ -415,34 +435,144 @@ def bench(
         one["threads"] = next(iter(threads or ()), None)
         first, second = models
         verdict = compared(
-            first, second, images=images, timed=timed, max_time_s=max_time, progress=shown, **one
+            first, second, images=images, timed=timed, max_time_s=longest, progress=shown, **one
         )
         _tell(verdict, as_json)
         raise typer.Exit(130 if verdict.stopped else 0)
     before = None if against is None else _kept(against)
-    if not models and before is None:
-        raise typer.BadParameter("name at least one model")
-    if not models and before is not None:
+    if save is not None:
+        _check_place(save)
+    if again and before is not None:
         done: Any = before.rerun(images=images, progress=shown)
     else:
+        if before is not None:
+            _check_shared(before, str(against), models or [], batch, threads, timed)
         asked: dict[str, Any] = {"images": images, "timed": timed, "scenario": scenario}
         asked |= {"batch_sizes": batch or None, "threads": threads or None, "progress": shown}
-        done = benchmark(models or [], min_time_s=min_time, max_time_s=max_time, **asked)
-    _tell(done, as_json)
+        done = benchmark(models or [], min_time_s=shortest, max_time_s=longest, **asked)
     failed = [*done.to_frame()["error"]] if len(done) else []
-    if save is not None:
-        typer.echo(f"Kept in {done.save(save)}", err=True)
     code = 130 if done.stopped else int(any(failed))
+    if save is not None and not _saved(done, save):
+        code = code or 1
+    _tell(done, as_json)
     if before is not None:
         difference = before.diff(done)
-        if not difference.changes:
-            raise ConfigError("--against", str(against), "a file with one of these configurations")
         if not as_json:
             _show(difference._card())
         for judgement in judge(difference, limit) if limit is not None else ():
             _complain(judgement.sentence)
             code = code or (3 if judgement.ruling == "slower" else 0)
     raise typer.Exit(code)
+
+
+def _limit(share_text: str | None, against: Path | None) -> float | None:
+    """Read ``--fail-if-slower``."""
+    from workbench.bench.regression import share_of
+
+    if share_text is None:
+        return None
+    if against is None:
+        raise typer.BadParameter("--fail-if-slower needs --against FILE")
+    try:
+        return share_of(share_text)
+    except ConfigError as error:
+        message = f"--fail-if-slower is {error.seen!r}; expected {error.expected}"
+        raise typer.BadParameter(message) from error
+
+
+def _check_scenario(
+    scenario: str | None,
+    batch: list[int] | None,
+    threads: list[int] | None,
+    *,
+    compare: bool,
+    end_to_end: bool,
+) -> None:
+    """Raise for a scenario that there is not, or with options that it does not take."""
+    from workbench.bench.scenario import SCENARIOS
+
+    if scenario is None:
+        return
+    if scenario not in SCENARIOS:
+        raise typer.BadParameter(f"--scenario is {scenario!r}; expected {choices(SCENARIOS)}")
+    if compare:
+        raise typer.BadParameter("--compare and --scenario do not go together")
+    if batch or end_to_end or len(threads or ()) > 1:
+        raise typer.BadParameter(
+            "--scenario says how pictures come: it takes no --batch, no --end-to-end and one "
+            "--threads at most"
+        )
+
+
+def _times(min_time: float | None, max_time: float | None, *, compare: bool) -> tuple[float, float]:
+    """Return seconds of runs and seconds in all; raise for what are no times."""
+    for name, value in (("--min-time", min_time), ("--max-time", max_time)):
+        if value is not None and not 0 < value < inf:
+            raise typer.BadParameter(f"{name} is {value}; expected a positive number of seconds")
+    if compare and min_time is not None:
+        raise typer.BadParameter("--compare ends when it is decided: it takes no --min-time")
+    longest = 60.0 if max_time is None else max_time
+    shortest = min(1.0, longest) if min_time is None else min_time
+    if shortest > longest:
+        raise typer.BadParameter(f"--min-time is {shortest}; expected at most --max-time {longest}")
+    return shortest, longest
+
+
+def _check_shared(
+    before: Benchmark,
+    file: str,
+    models: Sequence[str],
+    batch: list[int] | None,
+    threads: list[int] | None,
+    timed: str,
+) -> None:
+    """Raise where a kept benchmark has nothing of what is asked for, before that is measured.
+
+    Raises
+    ------
+    ConfigError : it timed something else, or has none of these configurations
+    """
+    from workbench.bench.shot import fixed_batch
+    from workbench.models.hub import default_hub
+
+    if before.timed != timed:
+        raise ConfigError("--against", file, f"a benchmark that timed {timed!r}")
+    hub = default_hub()
+    handles = [hub.handle(model) for model in models]
+    asked = {
+        (model.id, size_ or fixed_batch(model) or 1, number)
+        for model in handles
+        for size_ in batch or (None,)
+        for number in threads or (None,)
+    }
+    kept = {
+        (c.model, c.batch, c.options.threads)
+        for c in (record.configuration for record in before)
+        if c.options.providers is None
+    }
+    if not asked & kept:
+        raise ConfigError("--against", file, "a file with one of these configurations")
+
+
+def _check_place(path: Path) -> None:
+    """Raise where a file cannot be written, before there is something to write."""
+    place = path.expanduser()
+    if not place.parent.is_dir():
+        raise MissingFileError(str(place.parent), "folder")
+    if place.is_dir():
+        raise WriteError(str(path), "it is a folder")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise WriteError(str(path), "its folder may not be written to")
+
+
+def _saved(done: Any, path: Path) -> bool:
+    """Keep a benchmark; where that fails, say so and go on: the results are still shown."""
+    try:
+        typer.echo(f"Kept in {done.save(path)}", err=True)
+    except WorkbenchError as error:
+        _complain(str(error))
+        return False
+    return True
 
 
 def _kept(path: Path) -> Benchmark:

@@ -227,7 +227,7 @@ class Benchmark(Displayable, Sequence[Record]):
         return rerun(self, images=images, hub=hub, stop=stop, progress=progress)
 
     def diff(self, other: Benchmark) -> Difference:
-        """Say what changed from this to ``other``, and whether code, host or noise did it."""
+        """Say what changed from this to ``other``: did code, engine, host or noise do it?"""
         from workbench.bench.difference import difference
 
         return difference(self, other)
