@@ -407,7 +407,6 @@ def bench(
 ) -> None:
     """Measure models, compare two of them, or see whether something got slower."""
     from workbench.bench.comparison import compare as compared
-    from workbench.bench.regression import judge
     from workbench.bench.suite import benchmark
 
     limit = _limit(fail_if_slower, against)
@@ -456,13 +455,22 @@ def bench(
         code = code or 1
     _tell(done, as_json)
     if before is not None:
-        difference = before.diff(done)
-        if not as_json:
-            _show(difference._card())
-        for judgement in judge(difference, limit) if limit is not None else ():
-            _complain(judgement.sentence)
-            code = code or (3 if judgement.ruling == "slower" else 0)
+        slower = _judged(before, done, limit, as_json)
+        code = code or (3 if slower else 0)
     raise typer.Exit(code)
+
+
+def _judged(before: Benchmark, done: Benchmark, limit: float | None, as_json: bool) -> bool:
+    """Show what changed since, and say whether something is slower than a limit allows."""
+    from workbench.bench.regression import judge
+
+    difference = before.diff(done)
+    if not as_json:
+        _show(difference._card())
+    judgements = judge(difference, limit) if limit is not None else ()
+    for judgement in judgements:
+        _complain(judgement.sentence)
+    return any(judgement.ruling == "slower" for judgement in judgements)
 
 
 def _limit(share_text: str | None, against: Path | None) -> float | None:

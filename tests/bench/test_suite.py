@@ -379,3 +379,8 @@ def test_what_cannot_be_asked_is_said_in_words(hub, asked):
 def test_what_cannot_be_compared_with_is_said_in_words(hub, asked):
     with pytest.raises(errors.ConfigError, match=next(iter(asked))):
         wb.compare(SMALL, SMALL, progress=False, **{"hub": hub, **asked})
+
+
+def test_a_benchmark_within_a_lease_is_refused_at_once(hub):
+    with hub.load(SMALL).lease(), pytest.raises(errors.ConfigError, match="lease is 'cifar10-sm"):
+        bench(hub)

@@ -368,13 +368,32 @@ def test_exclusive_gives_up_when_it_should(hub: ModelHub, three: list[Path]) -> 
     thread = threading.Thread(target=busy)
     thread.start()
     leased.wait(5)
-    with pytest.raises(errors.InferenceTimeoutError), hub.exclusive(timeout_s=0.05):
+    with (
+        pytest.raises(errors.InferenceTimeoutError, match=r"Runs of .* did not end within") as late,
+        hub.exclusive(timeout_s=0.05),
+    ):
         pass
+    assert "smaller model" not in str(late.value)
+    assert "hub.exclusive()" not in str(late.value)
     release.set()
     thread.join(5)
     assert model.run(np.ones((1, 3, 8, 8), np.float32)), "the hub must not stay closed"
     with hub.exclusive(), pytest.raises(errors.ConfigError), hub.exclusive():
         pass
+
+
+def test_exclusive_is_refused_at_once_to_a_thread_that_holds_a_lease(
+    hub: ModelHub, three: list[Path]
+) -> None:
+    model = hub.load(three[0])
+    with (
+        model.lease(),
+        pytest.raises(errors.ConfigError, match="in this thread"),
+        hub.exclusive(timeout_s=30),
+    ):
+        pass
+    with hub.exclusive(timeout_s=1):
+        assert hub.cache_info().live == 1
 
 
 def test_the_hub_shows_itself_without_opening_anything(hub: ModelHub) -> None:

@@ -261,9 +261,44 @@ def test_no_folder_for_temporary_files_is_said(
 def test_a_stop_before_anything_was_recorded_is_said(hub: ModelHub, folder: Path):
     stop = Stop()
     stop.cancel()
-    with pytest.raises(errors.CancelledError, match="The profile was stopped"):
+    with pytest.raises(errors.CancelledError, match="The profile was stopped") as caught:
         hub.load("cifar10-small").profile(stop=stop)
+    assert "is kept." not in str(caught.value)
+    assert "No run had been recorded yet, so nothing is kept" in str(caught.value)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("at", "kept"), [(3, 0), (8, 0), (9, 1), (10, 1), (11, 2)])
+def test_a_stop_keeps_every_recorded_run_that_was_over(
+    hub: ModelHub, monkeypatch: pytest.MonkeyPatch, at: int, kept: int
+):
+    from workbench.models.session import Session
+
+    stop, taken, real = Stop(), [], Session.run
+
+    def counted(self: Session, *args: object, **how: object) -> object:
+        taken.append(1)
+        if len(taken) == at:  # six without the record, one for the weights, then those with it
+            stop.cancel()
+        return real(self, *args, **how)  # type: ignore[arg-type]
+
+    model = hub.load("cifar10-small")
+    monkeypatch.setattr(Session, "run", counted)
+    if not kept:
+        with pytest.raises(errors.CancelledError, match="nothing is kept"):
+            model.profile(runs=5, stop=stop)
+        return
+    found = model.profile(runs=5, stop=stop)
+    assert found.stopped
+    assert found.wall.n == kept
+    assert found.nodes
+    assert "Stopped on request" in str(found)
+
+
+def test_a_deadline_before_anything_was_recorded_is_said(hub: ModelHub):
+    with pytest.raises(errors.InferenceTimeoutError, match="The profile did not end") as caught:
+        hub.load("cifar10-small").profile(stop=Stop(1e-6))
+    assert "nothing is kept" in str(caught.value)
 
 
 def test_a_stop_in_the_middle_keeps_what_was_recorded(

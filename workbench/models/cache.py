@@ -22,7 +22,7 @@ from workbench.host import resident_bytes, return_memory
 from workbench.models.ledger import Holder, Ledger
 from workbench.stopping import deadline
 from workbench.timing import clock
-from workbench.units import size
+from workbench.units import seconds, size
 
 if TYPE_CHECKING:
     from workbench.models.session import Session
@@ -88,13 +88,14 @@ class Unloaded(Displayable):
 
 @dataclass(eq=False, slots=True)
 class Slot:
-    """One session, or the load that will become one."""
+    """One session, or the load that will become one. ``holders`` are the threads that borrowed."""
 
     name: str
     session: Session | None = None
     error: WorkbenchError | None = None
     done: threading.Event = field(default_factory=threading.Event)
     leases: int = 0
+    holders: list[int] = field(default_factory=list)
     doomed: bool = False
 
     @property
@@ -138,6 +139,7 @@ class SessionCache:
                 slot = self._slots.get(key)
                 if slot is not None and slot.session is not None:
                     slot.leases += 1
+                    slot.holders.append(threading.get_ident())
                     self._hits += 1
                     self._slots.move_to_end(key)
                     return slot
@@ -169,6 +171,7 @@ class SessionCache:
         with self._lock:
             slot.session = session
             slot.leases += 1
+            slot.holders.append(threading.get_ident())
             out = self._make_room()
             slot.done.set()
         self._close(out, "evict")
@@ -180,6 +183,9 @@ class SessionCache:
         event = "evict"
         with self._lock:
             slot.leases -= 1
+            me = threading.get_ident()
+            if slot.holders:  # a lease may end in another thread than it began in
+                slot.holders.remove(me if me in slot.holders else slot.holders[0])
             if slot.leases == 0:
                 if slot.doomed:
                     self._closing.discard(slot)
@@ -249,6 +255,13 @@ class SessionCache:
         with self._lock:
             if self._owner == me:
                 raise ConfigError("hub.exclusive()", "a second time", "one block at a time")
+            for slot in (*self._slots.values(), *self._closing):
+                if me in slot.holders:  # it would wait for itself
+                    raise ConfigError(
+                        "lease", f"{slot.name} in this thread",
+                        "none in the thread that wants the hub for itself",
+                        "Leave the block of model.lease() (or end what yields results) first.",
+                    )  # fmt: skip
             while self._owner is not None:
                 self._wait(end_s, timeout_s)
             self._owner = me  # nobody new comes in while the others finish
@@ -269,8 +282,18 @@ class SessionCache:
     def _wait(self, end_s: float, timeout_s: float | None) -> None:
         left_s = end_s - clock()
         if left_s <= 0:
-            raise InferenceTimeoutError("hub.exclusive()", timeout_s or 0.0)
+            raise self._late(timeout_s or 0.0)
         self._quiet.wait(None if left_s == inf else min(left_s, threading.TIMEOUT_MAX))
+
+    def _late(self, limit_s: float) -> InferenceTimeoutError:
+        """Say in the error what was waited for: nothing was stopped, and no model is at fault."""
+        busy = [s.name for s in (*self._slots.values(), *self._closing) if s.busy]
+        what = f"Runs of {', '.join(busy)}" if busy else "Another measurement"
+        error = InferenceTimeoutError("hub.exclusive()", limit_s)
+        error.message = f"{what} did not end within {seconds(limit_s)}."
+        error.hint = "Wait until what uses the hub is over, or raise timeout_s=."
+        error.args = (error.message,)
+        return error
 
     def state(self, key: Hashable) -> str:
         """Return ``live``, ``loading`` or ``cold``."""

@@ -165,8 +165,8 @@ class _Taker:
         """Take runs with the record on."""
         with self._session("recorded", record_to=True) as session:
             times = self._runs(session, runs + 1, limit_s)
-            if not times and self.stop is not None:
-                self.stop.check("The profile")
+            if not times:
+                raise _nothing_recorded(self.stop)
             file = session.end_record()
             record = () if file is None else read_record(file, self.model.id)
         return times, session, record
@@ -183,6 +183,15 @@ class _Taker:
         events = record[0].events if record else ()
         told = {e.key: e.parameter_bytes for e in events}
         return {key: value for key, value in told.items() if value is not None}, len(events)
+
+
+def _nothing_recorded(stop: Stop | None) -> CancelledError | InferenceTimeoutError:
+    """Say that a stop came before a single run was recorded: there is nothing to keep."""
+    error: CancelledError | InferenceTimeoutError = CancelledError("The profile")
+    if stop is not None and not stop.cancelled:
+        error = InferenceTimeoutError("", stop.timeout_s or 0.0, what="The profile")
+    error.hint = "No run had been recorded yet, so nothing is kept: give it more time."
+    return error
 
 
 def _profile(
