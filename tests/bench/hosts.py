@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from clocks import FakeClock, FakeSubject
 
+from workbench.bench.course import Course, run
 from workbench.bench.sequence import Look, Sequence, plan
 
 #: Runs of a round, and which distance each pair of them gives (see workbench/bench/sequence.py).
@@ -75,3 +78,53 @@ def compared(
             assert look is not None
             return look, sequence
     raise AssertionError("the last block of a plan decides")
+
+
+class Machine:
+    """A host that disturbs whatever runs on it, in the order in which it is run.
+
+    Its state (drift, wander, a burst that goes on) is shared by all subjects: what is run next
+    meets what was there a moment ago, as on a real host.
+    """
+
+    def __init__(self, clock: FakeClock, noise: Noise, seed: int, *, lasts_s: float) -> None:
+        self.clock, self.noise, self.lasts_s = clock, noise, lasts_s
+        self.rng = np.random.default_rng(seed)
+        self.begun_s = clock.now
+        self.slope = noise.drift * self.rng.uniform(-1, 1)
+        self.wander = self.burst = 0.0
+        self.burst_runs = 0
+
+    def takes(self, typical_s: float) -> Iterator[float]:
+        """Yield what the runs of one session take, each drawn when it is run."""
+        placement = self.rng.normal(0, self.noise.placement or 1e-12)
+        while True:
+            yield typical_s * float(np.exp(placement + self.disturbance()))
+
+    def disturbance(self) -> float:
+        """Return ln of what the next run takes more than it would alone."""
+        noise, rng = self.noise, self.rng
+        if self.burst_runs:
+            self.burst_runs -= 1
+        elif rng.random() < noise.bursts:
+            self.burst = float(np.log(rng.uniform(1.2, 3.0)))
+            self.burst_runs = 1 + int(rng.exponential(noise.burst_runs))
+        self.wander += rng.normal(0, (noise.wander or 1e-12) / 2)  # a step a round of four
+        steady = self.slope * (self.clock.now - self.begun_s) / self.lasts_s
+        mode = np.log(1.3) * (rng.random() < noise.modes)
+        alone = rng.normal(0, noise.independent or 1e-12)
+        burst = self.burst if self.burst_runs else 0.0
+        return float(steady + self.wander + burst + mode + alone)
+
+
+def raced(
+    true_ratio: float, noise: Noise, seed: int, *, run_s: float = 0.001, max_time_s: float = 8.0
+) -> Course:
+    """Run a whole comparison, as :func:`workbench.compare` does, on a host made of numbers."""
+    clock = FakeClock()
+    machine = Machine(clock, noise, seed, lasts_s=max_time_s)
+    subjects = [
+        FakeSubject(name, clock, machine.takes(run_s * ratio))
+        for name, ratio in (("a", 1.0), ("a", 1.0), ("b", true_ratio), ("b", true_ratio))
+    ]
+    return run(subjects, max_time_s=max_time_s, seed=seed, clock=clock)

@@ -9,8 +9,10 @@ from math import inf, nan
 import numpy as np
 import pytest
 from clocks import FakeClock, FakeSubject
+from hosts import INDEPENDENT, REALISTIC, Noise, raced
 
 from workbench.bench.course import run
+from workbench.bench.sequence import ERROR
 from workbench.errors import InferenceError
 from workbench.stopping import Stop
 
@@ -174,3 +176,31 @@ def test_a_processor_that_changes_its_pace_is_told():
     course = run(subjects, max_time_s=5.0, clock=clock)
     assert course.canary.drift == pytest.approx(1.0, rel=0.01)
     assert any("The processor was 100 % slower after" in note for note in course.notes)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [REALISTIC, Noise(independent=0.002, placement=0.005)],
+    ids=["drift, bursts and two modes", "quiet, but sessions differ"],
+)
+def test_of_60_whole_comparisons_of_a_model_with_itself_at_most_5_percent_claim_more(noise):
+    outcomes = [raced(1.0, noise, seed).look.outcome for seed in range(60)]
+    assert sum(outcome != "cannot_tell" for outcome in outcomes) <= ERROR * 60
+
+
+def test_whole_comparisons_find_5_percent_in_independent_noise_and_more_in_a_bad_one():
+    found = [raced(ratio, INDEPENDENT, 7 + i).look.outcome for i, ratio in enumerate([1.05] * 40)]
+    assert found.count("slower") >= 0.95 * 40
+    bad = [raced(0.5, REALISTIC, seed).look.outcome for seed in range(20)]
+    assert bad.count("faster") >= 0.95 * 20
+
+
+def test_the_host_of_these_comparisons_deceives_one_block_after_the_other():
+    """The check of the check: the noise is there, so that it takes the order to see through it."""
+    medians = []
+    for seed in range(30):
+        course = raced(1.0, REALISTIC, seed)
+        half = len(course.times_s) // 2
+        first, second = course.times_s[:half, 0], course.times_s[half:, 0]
+        medians.append(np.log(np.median(second) / np.median(first)))
+    assert np.mean(np.abs(medians) > 0.05) > 0.5

@@ -30,6 +30,17 @@ def test_each_has_its_time_and_its_fewest_runs():
     assert rotation.wall_s < 10
 
 
+@pytest.mark.parametrize("warm_s", [0.05, 0.01, 0.0001], ids=str)
+def test_a_warm_up_at_another_pace_does_not_change_how_long_it_is_measured(warm_s):
+    clock = FakeClock()
+    lane = Lane("a", FakeSubject("a", clock, chain([warm_s] * 10, repeat(0.0005))))
+    rotation = rotate([lane], min_time_s=1.0, max_time_s=60.0, clock=clock)
+    assert lane.settled_at is not None
+    assert len(lane.warm.values_s) <= 10
+    assert sum(lap[0] for lap in lane.laps) >= 1.0
+    assert not rotation.time_was_up
+
+
 def test_runs_of_all_are_spread_over_the_whole_and_in_random_order():
     clock = FakeClock()
     lanes = lanes_of(clock, quick=0.001, slow=0.02)

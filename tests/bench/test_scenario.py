@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from math import isnan
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def test_single_stream_is_told_by_p90(hub):
     assert (frame["p90_ms"] >= frame["median_ms"]).all()
     assert (frame["workers"] == 1).all()
     assert f"{SMALL}: p90 of the latency is" in str(done)
+    samples = done.samples()
+    assert samples.groupby("model")["query"].count().to_dict() == dict(
+        zip(frame["model"], frame["queries"], strict=True)
+    )
+    assert not done.stopped
+    assert not frame["stopped"].any()
 
 
 def test_multi_stream_sends_eight_pictures_and_waits_for_enough_queries(hub):
@@ -113,20 +120,97 @@ def test_the_interrupt_keeps_the_models_that_were_finished(hub, monkeypatch):
     assert "Stopped on request" in str(done)
 
 
+def kept_until_then(done: scenario_.Scenarios, scenario: str) -> None:
+    """Check that the model under way is there, with its queries, and says that it was stopped."""
+    assert [one.model for one in done] == ["cifar10"]
+    one = done[0]
+    assert one.stopped
+    assert one.trial.samples.n > 0
+    samples = done.samples()
+    assert len(samples) >= one.trial.samples.n
+    assert (samples["ms"] > 0).all()
+    assert set(samples["scenario"]) == {scenario}
+    frame = done.to_frame()
+    assert frame["stopped"].tolist() == [True]
+    assert frame["median_ms"][0] > 0
+    assert "Stopped on request after" in one.sentence()
+    assert done.plot().axes
+    assert not one.time_was_up
+
+
+def soon_after_the_warm_up(monkeypatch, act) -> None:
+    """Call ``act`` half a second after the first query that counts."""
+    begun = threading.Event()
+
+    def watched(real, *args, **kwargs):
+        if not begun.is_set():
+            begun.set()
+            threading.Timer(0.5, act).start()
+        return real(*args, **kwargs)
+
+    for name in ("one_after_the_other", "all_at_once"):
+        monkeypatch.setattr(scenario_, name, partial(watched, getattr(scenario_, name)))
+
+
+@pytest.mark.parametrize("scenario", scenario_.SCENARIOS)
+def test_a_stop_keeps_the_queries_until_then(hub, scenario, monkeypatch):
+    stop = wb.Stop()
+    soon_after_the_warm_up(monkeypatch, stop.cancel)
+    done = play(hub, scenario, "cifar10", stop=stop, min_time_s=10.0, max_time_s=30.0)
+    assert done.stopped
+    kept_until_then(done, scenario)
+
+
+def test_a_stopped_search_keeps_the_rates_that_were_tried(hub, monkeypatch):
+    stop = wb.Stop()
+    real, tried = scenario_.arriving, []
+
+    def third_in_its_middle(answer, due, **many):
+        tried.append(len(due))
+        if len(tried) == 3:
+            threading.Timer(0.1, stop.cancel).start()
+            due = due + np.linspace(0, 10, len(due))
+        return real(answer, due, **many)
+
+    monkeypatch.setattr(scenario_, "arriving", third_in_its_middle)
+    done = play(hub, "server", bound_s=5.0, stop=stop)
+    one = done[0]
+    assert done.stopped
+    assert [t.stopped for t in one.trials] == [False, False, True]
+    assert done.trials()["stopped"].tolist() == [False, False, True]
+    assert done.trials()["met"].tolist() == [True, True, False]
+    assert one.highest_rate == one.trials[1].rate == one.trial.rate
+    assert done.samples().groupby("trial")["query"].count().tolist()[:2] == tried[:2]
+
+
+def test_frames_of_nothing_have_their_columns(hub):
+    stop = wb.Stop()
+    stop.cancel()
+    for scenario in scenario_.SCENARIOS:
+        nothing = play(hub, scenario, stop=stop)
+        assert nothing.stopped
+        assert len(nothing) == 0
+        whole = scenario_.Scenarios(scenario=scenario, played=(), seed=0)
+        for frame in (nothing, whole):
+            assert {"model", "queries", "p99_ms", "stopped", "error"} <= set(frame.to_frame())
+            assert list(frame.samples()) == ["model", "scenario", "trial", "rate", "query", "ms"]
+            assert "met" in frame.trials()
+        assert nothing.plot().axes
+
+
 @pytest.mark.parametrize("scenario", ["single_stream", "server", "offline"])
-def test_the_interrupt_comes_back_in_time_and_leaves_all_usable(hub, scenario):
+def test_the_interrupt_comes_back_in_time_and_leaves_all_usable(hub, scenario, monkeypatch):
     pressed: list[float] = []
 
     def press() -> None:
         pressed.append(time.perf_counter())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(0.8, press)
-    timer.start()
+    soon_after_the_warm_up(monkeypatch, press)
     done = play(hub, scenario, "cifar10", min_time_s=10.0, max_time_s=30.0)
-    timer.join()
     assert time.perf_counter() - pressed[0] < 1.0
     assert done.stopped
+    kept_until_then(done, scenario)
     assert not [t for t in threading.enumerate() if t.name.startswith("workbench-bench")]
     model = hub.load(SMALL)
     assert model.run(model.sample_feeds())

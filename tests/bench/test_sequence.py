@@ -18,6 +18,7 @@ from workbench.bench.sequence import (
     floor_of,
     plan,
     spent,
+    time_for,
 )
 
 COMPARISONS = 400
@@ -71,6 +72,20 @@ def test_a_difference_below_the_floor_that_was_measured_is_not_told(ratio, noise
             wrong += look.outcome != "cannot_tell"
     assert below >= 50, "the noise is too small for this test"
     assert wrong <= ERROR * below
+
+
+@pytest.mark.parametrize(("noise", "round_s"), [(0.02, 0.4), (0.03, 1.2)], ids=["100ms", "300ms"])
+def test_the_time_that_is_proposed_for_slow_models_finds_what_30_s_do_not(noise, round_s):
+    host = Noise(independent=noise)
+    short = [compared(1.05, host, seed, round_s=round_s, max_time_s=22.5)[0] for seed in range(40)]
+    assert sum(look.outcome == "slower" for look in short) <= 4
+    floor = float(np.median([look.threshold for look in short]))
+    seconds = time_for(floor, plan(round_s, 22.5).pairs, round_s)
+    found = [
+        compared(1.05, host, 1000 + seed, round_s=round_s, max_time_s=seconds)[0].outcome
+        for seed in range(40)
+    ]
+    assert found.count("slower") >= 0.95 * 40
 
 
 def test_a_difference_just_above_the_floor_may_take_longer_than_a_plain_one():

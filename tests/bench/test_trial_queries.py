@@ -19,7 +19,7 @@ from workbench.bench.trial import (
     highest_rate,
     one_after_the_other,
 )
-from workbench.errors import InferenceError
+from workbench.errors import CancelledError, InferenceError, InferenceTimeoutError
 from workbench.stopping import Stop
 
 
@@ -156,8 +156,16 @@ def test_the_interrupt_halts_the_answers_under_way():
     halted, before = threading.Event(), threading.active_count()
     threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     begun = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        all_at_once(lambda _n: halted.wait(30), 4, workers=2, stop=None, halt=halted.set)
+    first = iter([True, True])
+
+    def answer(_number: int) -> None:
+        if not next(first, False):
+            halted.wait(30)
+            raise CancelledError("The run")
+
+    trial = all_at_once(answer, 4, workers=2, stop=None, halt=halted.set)
+    assert trial.stopped
+    assert len(trial.latency_s) == 2
     assert time.perf_counter() - begun < 2
     assert threading.active_count() == before
 
@@ -176,6 +184,31 @@ def test_a_stop_ends_it_and_keeps_what_was_answered():
     trial = all_at_once(lambda _n: time.sleep(0.02), 10_000, workers=2, stop=slow)
     assert time.perf_counter() - begun < 1.0
     assert 2 < len(trial.latency_s) < 100
+    assert trial.stopped
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), CancelledError("The run")], ids=repr)
+def test_what_was_answered_one_after_the_other_before_a_stop_is_kept(error):
+    turns = iter([None] * 7 + [error])
+
+    def answer(_number: int) -> None:
+        if (raised := next(turns)) is not None:
+            raise raised
+
+    trial = one_after_the_other(answer, min_time_s=60.0, most=100, stop=None)
+    assert len(trial.latency_s) == 7
+    assert trial.stopped
+    assert not Trial(latency_s=np.full(300, 0.001), wall_s=1.0, stopped=True).meets(1.0)
+
+
+def test_a_run_that_takes_too_long_is_a_failure_and_no_stop():
+    def answer(_number: int) -> None:
+        raise InferenceTimeoutError("m", 1.0)
+
+    with pytest.raises(InferenceTimeoutError):
+        one_after_the_other(answer, min_time_s=1.0, most=100, stop=Stop())
+    with pytest.raises(InferenceTimeoutError):
+        all_at_once(answer, 4, workers=2, stop=Stop())
 
 
 def test_one_after_the_other_takes_its_time_and_its_fewest():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import exp, log, nan
 
+import numpy as np
 import pytest
 
 import workbench as wb
@@ -87,7 +88,7 @@ def test_what_cannot_be_told_says_why(real, more, said):
 
 def test_what_ended_early_says_so(real):
     open_ = told(real, 0.5, outcome="cannot_tell")
-    assert "stopped before" in replace(open_, stopped=True).sentence()
+    assert replace(open_, stopped=True).sentence().endswith("it was stopped before it was decided.")
     broke = replace(open_, problem=InferenceError("cifar10-int8", "a node broke", ""))
     assert "a node broke" in broke.sentence()
     assert any("It ended early, after" in note for note in broke.notes())
@@ -108,7 +109,11 @@ def test_notes_tell_a_floor_of_few_blocks_sessions_that_differ_and_a_drift(real)
     few = told(real, 0.5, outcome="faster", floor_is_quantile=False, blocks=12)
     assert any("the largest of 24 distances" in note for note in few.notes())
     placed = told(real, 0.5, outcome="faster", placement=0.05)
-    assert any("The two sessions of a model differed" in note for note in placed.notes())
+    within = ((0.01, -0.03), (0.03, -0.03))
+    note = next(n for n in replace(placed, within=within).notes() if "two sessions" in n)
+    assert "those of cifar10-small by 2.0 % and those of cifar10-int8 by 3.0 %" in note
+    assert "a difference must exceed 5.1 %" in note
+    assert not any("two sessions" in note for note in told(real, 0.5, placement=0.01).notes())
     fused = replace(real.b, session=replace(real.b.session, stoppable=False, notes=("fell back",)))
     notes = replace(told(real, 0.5, outcome="faster"), b=fused).notes()
     assert any("a stop takes effect only when a run is over" in note for note in notes)
@@ -116,3 +121,53 @@ def test_notes_tell_a_floor_of_few_blocks_sessions_that_differ_and_a_drift(real)
     assert Canary(1.0, 1.02).notes() == ()
     assert Canary(nan, 1.0).notes() == ()
     assert "20 % faster after" in Canary(1.0, 0.8).notes()[0]
+
+
+def test_one_that_was_stopped_before_it_could_be_judged_says_so_in_words(real):
+    open_ = told(real, 0.965, outcome="cannot_tell", low=nan, high=nan, blocks=2)
+    stopped = replace(open_, stopped=True)
+    assert stopped.sentence().endswith("it was stopped before anything could be judged.")
+    assert "0.965 × (no interval: stopped before anything could be judged)" in str(stopped)
+    nothing = told(real, 1.0, outcome="cannot_tell", log_ratio=nan, low=nan, high=nan, floor=nan)
+    for verdict in (stopped, open_, replace(nothing, stopped=True), nothing):
+        assert "n/a to n/a" not in str(verdict)
+    assert "no interval: too few blocks" in str(open_)
+
+
+def slow(real: wb.Verdict, run_s: float, floor: float, *, rounds: int = 56, **more) -> wb.Verdict:
+    """Return a verdict over models that take so long a run, with blocks of one pair."""
+    verdict = told(real, 1.02, outcome="cannot_tell", floor=floor, placement=0.0, **more)
+    runs_s = np.full((rounds, 2), run_s)
+    return replace(
+        verdict, pairs=1, a=replace(real.a, runs_s=runs_s), b=replace(real.b, runs_s=runs_s),
+        order=np.zeros((rounds, 4), np.int8), wall_s=30.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("run_s", "floor", "said"),
+    [
+        (0.1, 0.055, "To find a difference of 5.0 %, give it about max_time_s=100."),
+        (0.3, 0.1, "To find a difference of 5.0 %, give it about max_time_s=820."),
+        (0.1, 0.2, "To find a difference of 8.3 %, give it about max_time_s=400."),
+    ],
+)
+def test_a_time_too_short_for_slow_models_is_told_with_one_that_would_do(real, run_s, floor, said):
+    note = next(n for n in slow(real, run_s, floor).notes() if "too short" in n)
+    assert "56 rounds in 30.0 s" in note
+    assert said in note
+
+
+def test_a_time_that_would_do_is_proposed_only_where_it_was_the_time(real):
+    def proposed(verdict: wb.Verdict) -> bool:
+        return any("max_time_s=" in note for note in verdict.notes())
+
+    short = slow(real, 0.1, 0.055)
+    assert proposed(short)
+    assert not proposed(replace(short, stopped=True))
+    assert not proposed(replace(short, problem=InferenceError("b", "a node broke", "")))
+    assert not proposed(replace(short, look=replace(short.look, outcome="faster")))
+    assert not proposed(replace(short, pairs=25))
+    assert not proposed(slow(real, 0.1, 0.02)), "the floor is low enough for 5 %"
+    few = replace(slow(real, 3.0, nan, rounds=2, blocks=2), between=(0.02,) * 2)
+    assert "max_time_s=480" in few.notes()[-1]

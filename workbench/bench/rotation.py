@@ -25,7 +25,8 @@ FEWEST_RUNS = 30
 _ROUNDS = 60
 #: Share of the time that the warm-up may take.
 _WARM_UP = 0.25
-#: A configuration whose runs have no usable time is given up at so many times its planned runs.
+#: A configuration is given up where its runs without a usable time are more than so many times
+#: those with one, counted from the fewest on.
 _PATIENCE = 3
 
 
@@ -54,23 +55,29 @@ class Lane:
     at_s: list[float] = field(default_factory=list)
     _typical_s: float = nan
     _summed_s: float = 0.0
-    _most: int = 0
+    _usable: int = 0
 
     def wanted(self, min_time_s: float) -> int:
-        """Return how many more runs this takes: 0 where it has enough, or was given up."""
+        """Return how many more runs this takes: 0 where it has enough, or was given up.
+
+        From :data:`FEWEST_RUNS` on its own runs say how long one takes: a warm-up may have been
+        slower.
+        """
         if self.problem is not None or self.subject is None:
             return 0
+        if len(self.laps) - self._usable > _PATIENCE * max(self._usable, FEWEST_RUNS):
+            return 0
         typical_s = self._typical_s if usable(self._typical_s) else min_time_s / FEWEST_RUNS
+        if self._usable >= FEWEST_RUNS:
+            typical_s = self._summed_s / self._usable
         by_time = ceil(max(0.0, min_time_s - self._summed_s) / typical_s)
-        wanted = max(by_time, FEWEST_RUNS - len(self.laps), 0)
-        if not self._most:
-            self._most = _PATIENCE * wanted + FEWEST_RUNS
-        return min(wanted, max(0, self._most - len(self.laps)))
+        return max(by_time, FEWEST_RUNS - len(self.laps), 0)
 
     def add(self, lap: tuple[float, ...], place: int, at_s: float) -> None:
         """Keep a run; one without a usable time is kept as nan."""
         if 0 < lap[0] < inf and (len(lap) == 1 or min(lap) >= 0):
             self._summed_s += lap[0]
+            self._usable += 1
         else:
             lap = (nan,) * len(lap)
         self.laps.append(lap)

@@ -22,7 +22,7 @@ all of them. The highest rate is found by bisection, not by hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import isnan, nan
@@ -42,6 +42,7 @@ from workbench.bench.trial import (
     arrivals,
     arriving,
     highest_rate,
+    on_request,
     one_after_the_other,
 )
 from workbench.cards import Card, Displayable, Facts, Notes, Table
@@ -90,8 +91,10 @@ class Played:
     trial : its queries; of ``server`` those at the highest rate that met the bound
     trials : of ``server``, all rates that were tried
     bound_s : of ``server``, on p99 of the latency
-    highest_rate : of ``server``, queries a second; 0.0 where no rate met the bound
+    highest_rate : of ``server``, queries a second; 0.0 where no rate met the bound, nan where it
+        was stopped before one was tried to the end
     time_was_up : of ``server``, whether the search ended before it was done
+    stopped : whether someone stopped it; the queries until then are kept
     problem : why it was given up, in words; empty where it was not
     """
 
@@ -105,6 +108,7 @@ class Played:
     bound_s: float = nan
     highest_rate: float = nan
     time_was_up: bool = False
+    stopped: bool = False
     problem: str = ""
 
     @property
@@ -118,6 +122,15 @@ class Played:
             return f"{self.model}: given up: {self.problem}"
         if self.trial is None or not len(self.trial.latency_s):
             return f"{self.model}: nothing was measured."
+        told = self._told()
+        if not self.stopped:
+            return told
+        answered = sum(t.samples.n for t in self.trials or (self.trial,))
+        return f"{told} Stopped on request after {count(answered, 'answer')}."
+
+    def _told(self) -> str:
+        """Say what was found, of one with queries."""
+        assert self.trial is not None
         if self.scenario == "offline":
             return (
                 f"{self.model}: {decimal(self.images_per_s)} pictures a second, "
@@ -128,6 +141,8 @@ class Played:
             if self.time_was_up:
                 tried = count(len(self.trials), "trial")
                 late = f" The time was up after {tried}: max_time_s= gives more."
+            if isnan(self.highest_rate):
+                return f"{self.model}: no rate was tried to its end."
             if not self.highest_rate:
                 none = f"{self.model}: no rate that was tried keeps p99 within"
                 return f"{none} {seconds(self.bound_s)}.{late}"
@@ -161,6 +176,7 @@ class Played:
             "images_per_s": self.images_per_s,
             "highest_rate": self.highest_rate,
             "bound_ms": 1e3 * self.bound_s,
+            "stopped": self.stopped,
             "error": self.problem,
         }
 
@@ -198,19 +214,51 @@ class Scenarios(Displayable, Sequence[Played]):
         return iter(self.played)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a model: latencies (nan where n cannot carry them), rates, ``error``."""
+        """Return a row a model: latencies (nan where n cannot carry them), rates, ``stopped``,
+        ``error``.
+        """
         import pandas as pd
 
-        return pd.DataFrame([one.row() for one in self.played])
+        columns = list(_failed("", self.scenario, "").row())
+        return pd.DataFrame([one.row() for one in self.played], columns=columns)
+
+    def samples(self) -> pd.DataFrame:
+        """Return a row a query, in the order in which they were answered.
+
+        ``model``, ``scenario``, ``trial`` (of the model, from 0; ``server`` has one a rate that
+        was tried), ``rate`` (queries a second that were sent; nan where the next waited for the
+        last), ``query`` (of the trial, from 0), ``ms`` (from when it was due to its answer).
+        """
+        import pandas as pd
+
+        columns = ["model", "scenario", "trial", "rate", "query", "ms"]
+        parts = [
+            pd.DataFrame(
+                {
+                    "model": one.model,
+                    "scenario": one.scenario,
+                    "trial": number,
+                    "rate": trial.rate,
+                    "query": np.arange(len(trial.latency_s)),
+                    "ms": 1e3 * trial.latency_s,
+                }
+            )
+            for one in self.played
+            for number, trial in enumerate(one.trials or ((one.trial,) if one.trial else ()))
+        ]
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns)
 
     def trials(self) -> pd.DataFrame:
-        """Return a row a rate that ``server`` tried: ``rate``, ``queries``, ``p99_ms``, ``met``."""
+        """Return a row a rate that ``server`` tried: ``rate``, ``queries``, ``p99_ms``, ``met``,
+        and ``stopped``: one that was ended before its last query meets nothing.
+        """
         import pandas as pd
 
-        columns = ["model", "rate", "queries", "median_ms", "p99_ms", "met"]
+        columns = ["model", "rate", "queries", "median_ms", "p99_ms", "met", "stopped"]
         rows = [
             (one.model, t.rate, t.samples.n, 1e3 * t.samples.median_s,
-             1e3 * t.samples.percentile_s(TAIL), t.meets(one.bound_s))
+             1e3 * t.samples.percentile_s(TAIL), t.meets(one.bound_s), t.stopped)
             for one in self.played
             for t in one.trials
         ]  # fmt: skip
@@ -229,7 +277,7 @@ class Scenarios(Displayable, Sequence[Played]):
         rows = tuple(_cells(one) for one in self.played)
         notes = [*self.warned]
         if self.stopped:
-            notes.insert(0, "Stopped on request; what was finished before is kept.")
+            notes.insert(0, "Stopped on request; the queries until then are kept.")
         facts = [("scenario", f"{self.scenario}: {_MEANS[self.scenario]}")]
         if self.scenario == "server":
             facts.append(
@@ -296,23 +344,23 @@ def play(
                     _play_one(model, shots, scenario, options, (min_time_s, max_time_s), bound_s,
                               seed, stop, told, (number, len(models)))
                 )  # fmt: skip
-            except (KeyboardInterrupt, CancelledError, InferenceTimeoutError) as error:
-                asked = not isinstance(error, InferenceTimeoutError)
-                if asked or (stop is not None and stop.over):
+            except (KeyboardInterrupt, WorkbenchError) as error:
+                if on_request(error, stop):  # before its first query
                     stopped = True
                     break
-                played.append(_failed(model, scenario, error))
-            except WorkbenchError as error:
-                played.append(_failed(model, scenario, error))
+                played.append(_failed(model.id, scenario, str(error)))
+            if played[-1].stopped:
+                stopped = True
+                break
     return Scenarios(
         scenario=scenario, played=tuple(played), seed=seed, stopped=stopped, warned=around
     )
 
 
-def _failed(model: Model, scenario: Scenario, error: BaseException) -> Played:
+def _failed(model: str, scenario: Scenario, problem: str) -> Played:
     return Played(
-        model=model.id, scenario=scenario, pictures=_pictures(scenario), workers=0, session=None,
-        trial=None, problem=str(error),
+        model=model, scenario=scenario, pictures=_pictures(scenario), workers=0, session=None,
+        trial=None, problem=problem,
     )  # fmt: skip
 
 
@@ -359,45 +407,74 @@ def _play_one(
         for number in range(workers):
             for _ in range(_WARM):
                 answer(number)
+        blank = Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
+                       session=sessions[0].facts, trial=None)  # fmt: skip
         if not parallel:
             trial = one_after_the_other(
                 answer, min_time_s=min_time_s, max_time_s=max_time_s,
                 fewest=needed(PERCENTILE[scenario]), most=_MOST, stop=stop,
             )  # fmt: skip
-            return Played(model=model.id, scenario=scenario, pictures=pictures, workers=1,
-                          session=sessions[0].facts, trial=trial)  # fmt: skip
+            return replace(blank, trial=trial, stopped=trial.stopped)
+
         many: dict[str, Any] = {"workers": workers, "stop": stop, "halt": inner.cancel}
-        pace = all_at_once(answer, _PACE * workers, **many)
-        queries = int(min(_MOST, max(_PACE * workers, pace.queries_per_s * min_time_s)))
-        whole = all_at_once(answer, queries, **many)
-        facts = sessions[0].facts
-        if scenario == "offline":
-            return Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
-                          session=facts, trial=whole)  # fmt: skip
+
+        def sent(due: NDArray[np.float64]) -> Trial:
+            return arriving(answer, due, **many)
+
+        def said(rate: float, tried: int) -> None:
+            done = (place[0] + min(1.0, tried / TRIALS)) / place[1]
+            told.told(done, f"{decimal(rate)} a second")
+
+        whole = all_at_once(answer, _PACE * workers, **many)
+        if not whole.stopped:
+            queries = int(min(_MOST, max(_PACE * workers, whole.queries_per_s * min_time_s)))
+            whole = all_at_once(answer, queries, **many)
+        if scenario == "offline" or whole.stopped:
+            bound_s = bound_s if scenario == "server" else nan
+            return replace(blank, trial=whole, stopped=whole.stopped, bound_s=bound_s)
         rng = np.random.default_rng(seed)
-        done: list[Trial] = []
+        return _searched(blank, whole, sent, said, (min_time_s, max_time_s), bound_s, rng, stop)
 
-        def tried(rate: float) -> Trial:
-            told.told(
-                (place[0] + min(1.0, len(done) / TRIALS)) / place[1], f"{decimal(rate)} a second"
-            )
-            due: NDArray[np.float64] = arrivals(rate, min_time_s, rng)
-            done.append(replace(arriving(answer, due, **many), rate=rate))
-            if stop is not None:
-                stop.check("The search for the highest rate")
-            return done[-1]
 
-        begun = clock()
+def _searched(
+    blank: Played,
+    whole: Trial,
+    sent: Callable[[NDArray[np.float64]], Trial],
+    said: Callable[[float, int], None],
+    times_s: tuple[float, float],
+    bound_s: float,
+    rng: np.random.Generator,
+    stop: Stop | None,
+) -> Played:
+    """Search the highest rate of ``server``; one that is stopped keeps the trials until then."""
+    min_time_s, max_time_s = times_s
+    done: list[Trial] = []
+    begun = clock()
 
-        def time_for(rate: float) -> bool:
-            lasts_s = max(min_time_s, needed(TAIL) / rate)
-            return clock() - begun + lasts_s <= max_time_s
+    def tried(rate: float) -> Trial:
+        said(rate, len(done))
+        done.append(replace(sent(arrivals(rate, min_time_s, rng)), rate=rate))
+        return done[-1]
 
-        rate, trials, done_all = highest_rate(
-            tried, whole.queries_per_s, bound_s, time_for=time_for
-        )
-        met = [trial for trial in trials if trial.meets(bound_s)]
-        best = (met or trials or [whole])[-1]
-        return Played(model=model.id, scenario=scenario, pictures=pictures, workers=workers,
-                      session=facts, trial=best, trials=tuple(trials), bound_s=bound_s,
-                      highest_rate=rate, time_was_up=not done_all)  # fmt: skip
+    def time_for(rate: float) -> bool:
+        lasts_s = max(min_time_s, needed(TAIL) / rate)
+        asked = stop is not None and stop.over
+        return not asked and clock() - begun + lasts_s <= max_time_s
+
+    stopped = complete = False
+    try:
+        complete = highest_rate(tried, whole.queries_per_s, bound_s, time_for=time_for)[2]
+    except (KeyboardInterrupt, CancelledError, InferenceTimeoutError) as error:
+        if not on_request(error, stop):  # else it came between two trials
+            raise
+        stopped = True
+    if not complete and not stopped:
+        stopped = any(t.stopped for t in done) or (stop is not None and stop.over)
+    met = [trial for trial in done if trial.meets(bound_s)]
+    finished = [trial for trial in done if not trial.stopped]
+    rate = max((trial.rate for trial in met), default=0.0 if finished or not stopped else nan)
+    best = (met or finished or [whole])[-1]
+    return replace(
+        blank, trial=best, trials=tuple(done), bound_s=bound_s, highest_rate=rate,
+        time_was_up=not complete and not stopped, stopped=stopped,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workbench.errors import CancelledError, InferenceTimeoutError
 from workbench.timing import Samples, clock, needed
 
 if TYPE_CHECKING:
@@ -40,11 +41,13 @@ class Trial:
     latency_s : (queries,) seconds from when each was due to when it was answered
     wall_s : seconds from the first query to the last answer
     rate : queries a second that were sent (or asked for); nan where the next waited for the last
+    stopped : whether someone stopped it before its end; what was answered until then is kept
     """
 
     latency_s: NDArray[np.float64]
     wall_s: float
     rate: float = nan
+    stopped: bool = False
 
     @property
     def samples(self) -> Samples:
@@ -57,9 +60,19 @@ class Trial:
         return len(self.latency_s) / self.wall_s if self.wall_s > 0 else nan
 
     def meets(self, bound_s: float) -> bool:
-        """Say whether p99 of the latency is within a bound, and known: from 300 queries on."""
+        """Say whether p99 of the latency is within a bound, and known: from 300 queries on.
+
+        A trial that was stopped meets none: the queries that were still to come are not known.
+        """
         p99 = self.samples.percentile_s(TAIL)
-        return not isnan(p99) and p99 <= bound_s
+        return not self.stopped and not isnan(p99) and p99 <= bound_s
+
+
+def on_request(error: BaseException, stop: Stop | None) -> bool:
+    """Say whether an error is how work ends that someone stopped, rather than a failure."""
+    if isinstance(error, InferenceTimeoutError):  # of the run itself, unless the stop is over
+        return stop is not None and stop.over
+    return isinstance(error, (KeyboardInterrupt, CancelledError))
 
 
 def one_after_the_other(
@@ -74,20 +87,30 @@ def one_after_the_other(
 ) -> Trial:
     """Send a query when the last is answered: for some seconds, and ``fewest`` to ``most``.
 
-    After ``max_time_s`` it ends with fewer, but never with none.
+    After ``max_time_s`` it ends with fewer, but never with none. A stop or the keyboard interrupt
+    ends it as well: what was answered is kept, and the trial is marked as stopped.
     """
     latencies: list[float] = []
+    stopped = False
     begun = now = clock()
-    while len(latencies) < most:
-        enough = now - begun >= min_time_s and len(latencies) >= fewest
-        late = now - begun >= max_time_s and latencies
-        if enough or late or (stop is not None and stop.over):
-            break
-        sent = clock()
-        answer(0)
-        now = clock()
-        latencies.append(now - sent)
-    return Trial(latency_s=np.array(latencies), wall_s=now - begun)
+    try:
+        while len(latencies) < most:
+            enough = now - begun >= min_time_s and len(latencies) >= fewest
+            late = now - begun >= max_time_s and latencies
+            if enough or late:
+                break
+            if stop is not None and stop.over:
+                stopped = True
+                break
+            sent = clock()
+            answer(0)
+            now = clock()
+            latencies.append(now - sent)
+    except (KeyboardInterrupt, CancelledError, InferenceTimeoutError) as error:
+        if not on_request(error, stop):
+            raise
+        stopped = True
+    return Trial(latency_s=np.array(latencies), wall_s=now - begun, stopped=stopped)
 
 
 def all_at_once(
@@ -127,7 +150,8 @@ def arriving(
     First come, first served. A latency counts from when its query was due, not from when
     somebody had time for it.
 
-    ``halt`` ends the answers under way; it is called when the keyboard interrupt comes.
+    ``halt`` ends the answers under way; it is called when the keyboard interrupt comes. That, or
+    a stop, ends the trial: what was answered is kept, and it is marked as stopped.
 
     Raises
     ------
@@ -161,21 +185,27 @@ def arriving(
     ]
     for thread in threads:
         thread.start()
+    stopped = False
     begun = clock()
     try:
         for due in due_s.tolist():
             while (left := begun + due - clock()) > 0 and not over.is_set():
                 sleep(max(0.0, left - _EARLY_S) if left > 2 * _EARLY_S else 0)
-            if over.is_set() or (stop is not None and stop.over):
+            if over.is_set():
+                break
+            if stop is not None and stop.over:
+                stopped = True
                 break
             waiting.append(begun + due)
             there.release()
         else:
-            _drain(waiting, latencies, len(due_s), over, stop)
-    except BaseException:
+            stopped = not _drain(waiting, latencies, len(due_s), over, stop)
+    except BaseException as error:
         if halt is not None:
             halt()
-        raise
+        if not on_request(error, stop):
+            raise
+        stopped = True
     finally:
         waiting.clear() if stop is not None and stop.over else None
         over.set()
@@ -183,11 +213,15 @@ def arriving(
             there.release()
         for thread in threads:
             thread.join()
-    if problems:
-        raise problems[0]
     ended = clock()
+    for problem in problems:
+        if not on_request(problem, stop):
+            raise problem
     rate = len(due_s) / float(due_s[-1]) if len(due_s) and due_s[-1] > 0 else nan
-    return Trial(latency_s=np.array(latencies), wall_s=ended - begun, rate=rate)
+    return Trial(
+        latency_s=np.array(latencies), wall_s=ended - begun, rate=rate,
+        stopped=stopped or bool(problems),
+    )  # fmt: skip
 
 
 def _drain(
@@ -196,13 +230,14 @@ def _drain(
     queries: int,
     over: threading.Event,
     stop: Stop | None,
-) -> None:
-    """Wait until all are answered, something failed, or someone asked to stop."""
+) -> bool:
+    """Wait until all are answered or something failed; False where someone asked to stop."""
     while len(latencies) < queries and not over.is_set():
         if stop is not None and stop.over:
             waiting.clear()
-            return
+            return False
         sleep(0.0002)
+    return True
 
 
 def highest_rate(
@@ -228,7 +263,7 @@ def highest_rate(
     Returns
     -------
     the highest rate that met the bound (0.0 where none did), all trials, and whether the search
-    was whole
+    was whole; a trial that was stopped ends the search and is kept
     """
     low, high = 0.0, capacity
     found = 0.0
@@ -239,9 +274,11 @@ def highest_rate(
             return found, done, False
         told = trial(rate)
         done.append(told)
-        if not told.meets(bound_s) and time_for(rate):  # a burst of the host is not the model's
-            told = trial(rate)
+        if not (told.stopped or told.meets(bound_s)) and time_for(rate):
+            told = trial(rate)  # a burst of the host is not the model's
             done.append(told)
+        if told.stopped:
+            return found, done, False
         if told.meets(bound_s):
             low = found = rate
         else:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import exp, isnan
+from math import ceil, exp, inf, isfinite, isnan
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workbench.bench.sequence import ERROR, FEWEST_BLOCKS, FLOOR_BLOCKS, FLOOR_QUANTILE
+from workbench.bench.sequence import (
+    ERROR,
+    FEWEST_BLOCKS,
+    FLOOR_BLOCKS,
+    FLOOR_QUANTILE,
+    MOST_PAIRS,
+    WORTH,
+    time_for,
+)
 from workbench.cards import Block, Card, Displayable, Facts, Fold, Notes, Table
 from workbench.timing import Samples
 from workbench.units import count, factor, percent, seconds, share
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
     from workbench.host import Host
     from workbench.models.session import SessionFacts
 
+#: Share of the time of a comparison that is left for its rounds: the warm-up may take the rest.
+_ROUNDS_SHARE = 0.75
 #: From here on a difference is told as "2.40 × as fast" rather than as "140 % faster".
 MANIFOLD = 1.0
 
@@ -159,10 +169,14 @@ class Verdict(Displayable):
             return f"{b} {how} {a} ({span})."
         if self.problem is not None:
             return f"Cannot tell: {self.problem.message}"
+        if self.stopped:
+            what = "it was decided" if self._judged else "anything could be judged"
+            return (
+                f"Cannot tell whether {b} is faster or slower than {a}: it was stopped before "
+                f"{what}."
+            )
         if isnan(self.look.log_ratio):
             return f"Cannot tell whether {b} is faster or slower than {a}: too little was measured."
-        if self.stopped:
-            return f"Cannot tell whether {b} is faster or slower than {a}: stopped before."
         if not self._enough:
             done = count(self.look.blocks, "block")
             return (
@@ -185,6 +199,42 @@ class Verdict(Displayable):
     def _enough(self) -> bool:
         return sum(np.isfinite(self.between)) >= FEWEST_BLOCKS
 
+    @property
+    def _judged(self) -> bool:
+        """Whether there is an interval."""
+        return not isnan(self.look.low)
+
+    def _span(self) -> str:
+        """Put the interval of the ratio in words, or why there is none."""
+        low, high = self.interval
+        if self._judged:
+            return _range(factor(low), factor(high), " ×")
+        if self.stopped:
+            return "no interval: stopped before anything could be judged"
+        return "no interval: too few blocks"
+
+    def _too_short(self) -> tuple[str, ...]:
+        """Say how much time would do, where the rounds were too few to find what is worth it."""
+        floor = self.look.threshold
+        round_s = 2 * (self.a.samples.median_s + self.b.samples.median_s)
+        if self.decided or self.stopped or self.problem is not None or self.pairs >= MOST_PAIRS:
+            return ()
+        found = time_for(floor, self.pairs, round_s)
+        if isnan(round_s) or (self._enough and found <= time_for(0.0, self.pairs, round_s)):
+            return ()
+        least = WORTH
+        if found == inf:  # what the longest blocks find
+            least = exp(2 * floor * (self.pairs / MOST_PAIRS) ** 0.5) - 1
+            found = time_for(0.0, MOST_PAIRS, round_s)
+        asked_s = 10 * ceil(found / _ROUNDS_SHARE / 10)
+        known = f" and a floor of {percent(exp(floor) - 1)}" if isfinite(floor) else ""
+        note = (
+            f"The time was too short for models this slow ({count(len(self.order), 'round')} in "
+            f"{seconds(self.wall_s)}): blocks of {count(self.pairs, 'pair')}{known}. To find a "
+            f"difference of {percent(least)}, give it about max_time_s={asked_s}."
+        )
+        return (note,)
+
     def notes(self) -> tuple[str, ...]:
         """Say in plain words what this rests on, and what it cannot carry."""
         notes = []
@@ -198,10 +248,8 @@ class Verdict(Displayable):
                 f"a model from itself: a 95th percentile takes {2 * FLOOR_BLOCKS}."
             )
         if self.look.placement > self.look.floor:
-            notes.append(
-                "The two sessions of a model differed by more than its blocks did: "
-                f"differences below {percent(self.threshold)} may be theirs."
-            )
+            notes.append(self._sessions())
+        notes += self._too_short()
         for side in (self.a, self.b):
             if not side.session.stoppable:
                 notes.append(
@@ -210,6 +258,20 @@ class Verdict(Displayable):
                 )
             notes += [f"{side.name}: {note}" for note in side.session.notes]
         return (*notes, *self.warned)
+
+    def _sessions(self) -> str:
+        """Say what the sessions differed by, and why more than that is asked of a difference."""
+        within = np.array(self.within, dtype=np.float64).reshape(-1, 2)
+        known = within[np.isfinite(within).all(axis=1)]
+        told = " and ".join(
+            f"those of {side.name} by {percent(exp(abs(float(mean))) - 1)}"
+            for side, mean in zip((self.a, self.b), known.mean(axis=0), strict=True)
+        )
+        return (
+            f"Over the whole run the two sessions of a model differed: {told}. From two models it "
+            "is not known how much others would: a difference must exceed "
+            f"{percent(self.threshold)} to be surely not theirs."
+        )
 
     @property
     def _runs(self) -> int:
@@ -325,11 +387,13 @@ class Verdict(Displayable):
         return Card(title, tuple(blocks), line=self.sentence())
 
     def _facts(self) -> tuple[tuple[str, str], ...]:
-        low, high = self.interval
-        span = _range(factor(low), factor(high), " ×")
+        ratio = f"{factor(self.ratio)} ({self._span()}), {self.b.name} / {self.a.name}"
+        if isnan(self.ratio):
+            ratio = self._span()
+        floor = f"{percent(self.noise_floor)}: a model against itself"
         rows = [
-            ("ratio of the times", f"{factor(self.ratio)} ({span}), {self.b.name} / {self.a.name}"),
-            ("noise floor", f"{percent(self.noise_floor)}: a model against itself"),
+            ("ratio of the times", ratio),
+            ("noise floor", "not known" if isnan(self.noise_floor) else floor),
             ("timed", f"{self.a.configuration.timed}: {self.inside}"),
             ("fed with", self.fed),
             ("took", f"{seconds(self.wall_s)}, {count(self._runs, 'run')}"),
@@ -347,8 +411,10 @@ class Verdict(Displayable):
                 str(look.blocks),
                 share(look.error),
                 factor(exp(look.log_ratio)),
-                _range(factor(exp(look.low)), factor(exp(look.high)), " ×"),
-                percent(exp(look.threshold) - 1),
+                "none"
+                if isnan(look.low)
+                else _range(factor(exp(look.low)), factor(exp(look.high)), " ×"),
+                "none" if isnan(look.threshold) else percent(exp(look.threshold) - 1),
                 "open" if look.outcome is None else look.outcome.replace("_", " "),
             )
             for look in self.looks
