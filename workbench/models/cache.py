@@ -183,9 +183,10 @@ class SessionCache:
         event = "evict"
         with self._lock:
             slot.leases -= 1
-            me = threading.get_ident()
-            if slot.holders:  # a lease may end in another thread than it began in
-                slot.holders.remove(me if me in slot.holders else slot.holders[0])
+            try:
+                slot.holders.remove(threading.get_ident())
+            except ValueError:  # a lease may end in another thread than it began in
+                del slot.holders[:1]
             if slot.leases == 0:
                 if slot.doomed:
                     self._closing.discard(slot)

@@ -179,6 +179,7 @@ class Session:
     runs: int = 0
     #: where some of them are noted; None for a private session
     ledger: Ledger | None = None
+    _noted_at: int = 1
     #: what past runs were ended with, and were not: nothing holds these any more
     _spare: list[_Run] = field(default_factory=list)
     #: whether the engine writes down what each node takes
@@ -229,8 +230,10 @@ class Session:
             stop.check(f"The run of model {self.name!r}")
             deadline_s = min(deadline_s, stop.deadline_s)
         self.runs = n = self.runs + 1
-        noted = (n & (n - 1) == 0 or n & 1023 == 0) and self.ledger is not None  # ledger.py: why
-        before = resident_bytes() if noted else None
+        before = None
+        if noted := n >= self._noted_at:
+            self._noted_at += min(n, 1024)  # 1, 2, 4, … 1,024, and every 1,024th: see ledger.py
+            before = resident_bytes()
         started = clock() if self.first_run_s is None else 0.0
         watchdog = stopping.watchdog
         watchdog.begin(guard, deadline_s)
