@@ -159,6 +159,19 @@ def test_a_figure_shows_itself_in_a_notebook_sharp_and_at_its_own_size(make):
     assert np.asarray(picture.convert("L")).std() > 0 or make is FIGURES["no pictures"]
 
 
+def test_a_notebook_keeps_figures_in_few_colours_and_photos_in_all_of_theirs():
+    plain, photo = (FIGURES[name]()._repr_png_()[0] for name in ("verdict", "hostile pictures"))
+    few = Image.open(io.BytesIO(plain))
+    assert few.mode == "P"
+    assert len(few.convert("RGB").getcolors()) > 8
+    assert Image.open(io.BytesIO(photo)).mode != "P"
+    sink = io.BytesIO()
+    FIGURES["verdict"]().savefig(sink, format="png", dpi=200)
+    assert len(plain) < 0.6 * len(sink.getvalue())
+    whole = np.asarray(Image.open(sink).convert("L"), int)
+    assert abs(np.asarray(few.convert("L"), int) - whole).mean() < 1  # nobody sees it
+
+
 @every
 def test_the_same_figure_is_the_same_file(make):
     assert saved(make(), "svg") == saved(make(), "svg")

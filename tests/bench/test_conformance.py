@@ -19,6 +19,7 @@ from workbench.bench import variants
 from workbench.bench.agreement import Agreement, OutputMatch, Tally, cosine
 from workbench.bench.conformance import Conformance, Variant
 from workbench.bench.limits import FitLimits
+from workbench.cards import Table
 from workbench.models.hub import ModelHub
 from workbench.stopping import Stop
 
@@ -112,6 +113,9 @@ def test_a_model_is_fit_to_stand_in_for_itself(hub: ModelHub, pictures: list[np.
     (output,) = variant.agreement.outputs
     assert (output.max_difference, output.cosine) == (0.0, pytest.approx(1.0))
     assert found.outcomes() == {"cifar10-small (2)": "fit"}
+    (table,) = [block for block in found._card().blocks if isinstance(block, Table)]
+    assert not {"accuracy", "memory"} & set(table.columns), "columns of dashes only"
+    assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_weights_that_are_nan_are_broken_however_the_limits_are(
@@ -174,6 +178,8 @@ def test_accuracy_is_told_where_labels_are_known(hub: ModelHub, tmp_path: Path):
         4, 3, 3, 0, 0,
     )  # fmt: skip
     assert "75.0 % right (reference 75.0 %)" in found.sentences()[0]
+    (table,) = [block for block in found._card().blocks if isinstance(block, Table)]
+    assert "accuracy" in table.columns
     folder = tmp_path / "classes"
     from PIL import Image
 

@@ -337,8 +337,19 @@ class Conformance(Displayable):
             )
         columns = ("candidate", "verdict", "agreement", "accuracy", "cosine", "time of a run",
                    "size", "memory", "Pareto front")  # fmt: skip
-        numeric = ("accuracy", "cosine", "size", "memory")
-        return Table(columns, tuple(rows), "Candidates", numeric)
+        hidden = {
+            i for i, name in enumerate(columns)
+            if name in ("accuracy", "memory") and all(row[i] == "–" for row in rows)
+        }  # fmt: skip
+        kept = [i for i in range(len(columns)) if i not in hidden]
+        numeric = tuple(n for n in ("accuracy", "cosine", "size", "memory")
+                        if columns.index(n) in kept)  # fmt: skip
+        return Table(
+            tuple(columns[i] for i in kept),
+            tuple(tuple(row[i] for i in kept) for row in rows),
+            "Candidates",
+            numeric,
+        )
 
     @staticmethod
     def _time(variant: Variant) -> str:

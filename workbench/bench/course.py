@@ -93,7 +93,9 @@ class _Race:
             warm, at = settle(subject, most_s=most_s, stop=self.stop, clock=self.clock)
             typical.append(middle(warm, at))
             if at is None:
-                self.notes.append(f"{subject.name} did not settle within {count(warm.n, 'run')}.")
+                note = f"{subject.name} did not settle within {count(warm.n, 'run')}."
+                if note not in self.notes:  # a model has two sessions
+                    self.notes.append(note)
         self.notes += coarse(step_s, min(typical))
         round_s, left_s = sum(typical), max(0.0, self.left_s)
         planned = sequence_.plan(round_s if usable(round_s) else left_s, left_s)

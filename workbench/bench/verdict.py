@@ -401,7 +401,7 @@ class Verdict(Displayable):
         drift = self.canary.drift
         if not isnan(drift):
             word = "slower" if drift > 0 else "faster"
-            rows.append(("processor", f"{percent(abs(drift))} {word} after than before"))
+            rows.append(("processor's pace", f"{percent(abs(drift))} {word} after than before"))
         return tuple(rows)
 
     def _looks_table(self) -> Table:
