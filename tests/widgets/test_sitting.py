@@ -270,6 +270,20 @@ def test_keep_writes_a_page_and_says_the_line(sitting, colour):
     finish(sitting)
 
 
+def test_keep_and_export_never_replace_what_another_sitting_wrote(sitting, colour):
+    for _ in range(2):
+        sitting.take(upload(colour(), "pasted.png"))
+        finish(sitting)
+        for _ in range(2):  # the same again goes where it was
+            sitting.keep()
+            sitting.export()
+        sitting.clear()
+    assert sorted(p.name for p in sitting.folder.iterdir()) == [
+        "pasted-png-001-2.html", "pasted-png-001.html",
+        "results-2.csv", "results-2.html", "results.csv", "results.html",
+    ]  # fmt: skip
+
+
 def test_export_writes_all_results_safely(sitting, colour):
     sitting.take(upload(colour(), "=cmd.png"))
     finish(sitting)

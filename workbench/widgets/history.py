@@ -44,6 +44,11 @@ class Run:
 class History(list[Run]):
     """The runs of a sitting, oldest first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        #: files that were written, and of what
+        self._written: dict[Path, object] = {}
+
     @property
     def results(self) -> list[Result | Failure]:
         """All answers, oldest first."""
@@ -103,7 +108,7 @@ class History(list[Run]):
         place = self.results.index(last)
         name = safe_name(f"{last.source}.html", f"{place + 1:03d}")
         page = rendered([last], f"{last.source} by {last.model}")
-        return write(folder / name, page.encode()), place
+        return write(self._place(folder / name, last), page.encode()), place
 
     def export(self, folder: Path) -> tuple[Path, Path]:
         """Write all answers as a CSV file and as a page; return their paths.
@@ -117,7 +122,20 @@ class History(list[Run]):
             raise BadRequestError("The results", None, "at least one: classify a picture first")
         frame = self.together().to_frame()
         rows = frame.itertuples(index=False, name=None)
-        table = write(folder / "results.csv", csv_text(list(frame.columns), rows).encode())
+        text = csv_text(list(frame.columns), rows)
+        table = write(self._place(folder / "results.csv", self), text.encode())
         everything = [self.together(), *self.results]
         page = rendered(everything, "Results of this sitting")
-        return table, write(folder / "results.html", page.encode())
+        return table, write(self._place(folder / "results.html", self), page.encode())
+
+    def _place(self, path: Path, content: object) -> Path:
+        """Return where a file goes: what others have written is never replaced.
+
+        The same content, written again, goes where it was.
+        """
+        number, place = 1, path
+        while place.exists() and self._written.get(place) is not content:
+            number += 1
+            place = path.with_stem(f"{path.stem}-{number}")
+        self._written[place] = content
+        return place
