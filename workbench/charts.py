@@ -7,12 +7,13 @@ style: fit for print, readable without colour.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import isfinite, isnan
+from math import isnan
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from workbench import drawing
 from workbench.cards import PALETTE, plain
+from workbench.drawing import drawable, only_rows, short
 from workbench.units import factor, seconds, share, time_unit
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def nodes(
     title : stands above
     """
     ranked = sorted(marks, key=lambda at: marks[at])
-    whole = sum(_length(value) for _, _, value in rows)
+    whole = sum(drawable(value) for _, _, value in rows)
     with drawing.sheet(_WIDTH_IN, 2.7 + _ROW_IN * max(1, len(ranked))) as figure:
         parts = figure.subfigures(
             2, 1, squeeze=False, height_ratios=(0.3 + _ROW_IN * len(ranked), 1.9)
@@ -48,16 +49,16 @@ def nodes(
         looks = _looks(rows)
         for place, at in enumerate(ranked):
             _, op, value = rows[at]
-            top.barh(place, _length(value), height=0.7, **looks.get(op, _OTHER))
-            told = f" {seconds(value)}, {share(_length(value) / whole) if whole else 'n/a'}"
-            top.text(_length(value), place, told, va="center", fontsize=8)
-        names = [f"{_end(rows[at][0], 34)}  {_short(rows[at][1], 16)}  {marks[at]}"
+            top.barh(place, drawable(value), height=0.7, **looks.get(op, _OTHER))
+            told = f" {seconds(value)}, {share(drawable(value) / whole) if whole else 'n/a'}"
+            top.text(drawable(value), place, told, va="center", fontsize=8)
+        names = [f"{_end(rows[at][0], 34)}  {short(rows[at][1], 16)}  {marks[at]}"
                  for at in ranked]  # fmt: skip
         top.set_yticks(range(len(ranked)), names, fontsize=8)
-        longest = max((_length(rows[at][2]) for at in ranked), default=0.0)
-        _only_rows(top, len(ranked), 1.3 * longest or 1.0)
+        longest = max((drawable(rows[at][2]) for at in ranked), default=0.0)
+        only_rows(top, len(ranked), 1.3 * longest or 1.0)
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
         _strip(strip, rows, marks, looks)
     return figure
 
@@ -69,7 +70,7 @@ def _strip(
     looks: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Draw all nodes in the order in which they ran: a bar each, as high as its time."""
-    highest = max((_length(value) for _, _, value in rows), default=0.0)
+    highest = max((drawable(value) for _, _, value in rows), default=0.0)
     scale, unit = time_unit(highest)
     drawn: set[str] = set()
     for at, (_, op, value) in enumerate(rows):
@@ -77,10 +78,12 @@ def _strip(
         look = looks.get(op, _OTHER)
         first = label not in drawn
         drawn.add(label)
-        axes.bar(at, _length(value) / scale, width=1.0, label=_short(label, 20) if first else None,
+        axes.bar(at, drawable(value) / scale, width=1.0, label=short(label, 20) if first else None,
                  **look)  # fmt: skip
     for at, rank in marks.items():
-        axes.text(at, _length(rows[at][2]) / scale, str(rank), ha="center", va="bottom", fontsize=7)
+        axes.text(
+            at, drawable(rows[at][2]) / scale, str(rank), ha="center", va="bottom", fontsize=7
+        )
     axes.set_xlim(-0.7, max(1, len(rows)) - 0.3)
     axes.set_ylim(0, 1.18 * highest / scale or 1.0)
     step = max(1, -(-len(rows) // 12))
@@ -99,7 +102,7 @@ def _looks(rows: Sequence[tuple[str, str, float]]) -> dict[str, dict[str, Any]]:
     """Give the operators that take most time a colour and a hatch of their own."""
     spent: dict[str, float] = {}
     for _, op, value in rows:
-        spent[op] = spent.get(op, 0.0) + _length(value)
+        spent[op] = spent.get(op, 0.0) + drawable(value)
     first = sorted(spent, key=lambda op: (-spent[op], op))[:_OWN_LOOK]
     hatches = ("", "////", "....", "xxxx")
     return {
@@ -119,26 +122,26 @@ def changes(
     names : what the two sides are
     title : stands above
     """
-    longest = max((_length(v) for _, *both in rows for v in both), default=0.0)
+    longest = max((drawable(v) for _, *both in rows for v in both), default=0.0)
     scale, unit = time_unit(longest)
     with drawing.sheet(_WIDTH_IN, 1.3 + 0.46 * max(1, len(rows))) as figure:
         axes = figure.add_subplot()
         for place, (_, before, after) in enumerate(rows):
             for shift, value, look in ((-0.19, before, _BEFORE), (0.19, after, _AFTER)):
-                axes.barh(place + shift, _length(value) / scale, height=0.36, **look)
+                axes.barh(place + shift, drawable(value) / scale, height=0.36, **look)
             delta = (0.0 if isnan(after) else after) - (0.0 if isnan(before) else before)
             told = f" {'+' if delta >= 0 else '−'}{seconds(abs(delta))}"
-            end = max(_length(before), _length(after)) / scale
+            end = max(drawable(before), drawable(after)) / scale
             axes.text(end, place, told, va="center", fontsize=8)
-        axes.set_yticks(range(len(rows)), [_short(name, 34) for name, _, _ in rows], fontsize=8)
+        axes.set_yticks(range(len(rows)), [short(name, 34) for name, _, _ in rows], fontsize=8)
         axes.set_ylim(max(1, len(rows)) - 0.4, -0.6)
         axes.set_xlim(0, 1.2 * longest / scale or 1.0)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
         for look, name in ((_BEFORE, names[0]), (_AFTER, names[1])):
-            axes.barh(0, 0, label=_short(name, 44), **look)
+            axes.barh(0, 0, label=short(name, 44), **look)
         figure.legend(loc="outside lower left", ncols=2, fontsize=8)
     return figure
 
@@ -158,12 +161,12 @@ def cold_starts(
     title : stands above
     """
     figure = drawing.stacked_bars(rows, title=title)
-    longest = max((sum(map(_length, parts.values())) for parts in rows.values()), default=0.0)
+    longest = max((sum(map(drawable, parts.values())) for parts in rows.values()), default=0.0)
     scale, unit = time_unit(longest)
     furthest = 1.12 * longest
     (axes,) = figure.axes
     for place, row in enumerate(rows):
-        marks = [value / scale for value in answers.get(row, ()) if _length(value)]
+        marks = [value / scale for value in answers.get(row, ()) if drawable(value)]
         axes.plot(marks, [place + 0.4] * len(marks), "|", ms=8, mew=1.2, color=_INK)
         furthest = max([furthest, *(1.03 * mark * scale for mark in marks)])
     axes.set_xlim(0, furthest / scale or 1.0)
@@ -211,7 +214,7 @@ def pareto(
             shown, off = max(height, floor + 0.06 * room), height < floor
             mark = {"reference": "s", "broken": "x"}.get(word, "o")
             filled = PALETTE[0] if name in front else "white"
-            told = f"{number}  {_short(name, 32)}: {word}, {share(height)}, {factor(at)}, {size}"
+            told = f"{number}  {short(name, 32)}: {word}, {share(height)}, {factor(at)}, {size}"
             told += " (below the scale)" if off else ""
             axes.plot([at], [shown], mark, ms=8, mew=1.6, mec=PALETTE[0], mfc=filled, zorder=2,
                       label=told)  # fmt: skip
@@ -228,7 +231,7 @@ def pareto(
         axes.set_xlabel(f"{cost}, of the reference's (left is better)")
         axes.set_ylabel(close)
         if title:
-            axes.set_title(_short(title, 90))
+            axes.set_title(short(title, 90))
         figure.legend(loc="outside lower left", fontsize=8, handletextpad=0.3)
     return figure
 
@@ -263,13 +266,13 @@ def ranking(
         names = []
         for place, (name, value, low, high, mark, alike) in enumerate(rows):
             names.append("\n".join(wrap(plain(name), 46, max_lines=2, placeholder="…")))
-            top.plot((_length(low), _length(high)), (place, place), color=_FAINT, linewidth=1.2)
+            top.plot((drawable(low), drawable(high)), (place, place), color=_FAINT, linewidth=1.2)
             top.plot(
-                _length(value), place, "o", markersize=6.5, markeredgecolor=PALETTE[0],
+                drawable(value), place, "o", markersize=6.5, markeredgecolor=PALETTE[0],
                 color=PALETTE[0] if alike else "#ffffff",
             )  # fmt: skip
             told = f"  {share(value)}" + (f", {mark}" if mark else "")
-            top.text(max(_length(high), _length(value)), place, told, va="center", fontsize=8)
+            top.text(max(drawable(high), drawable(value)), place, told, va="center", fontsize=8)
         top.set_yticks(range(len(rows)), names, fontsize=7.5)
         top.set_ylim(n - 0.4, -0.6)
         top.set_xlim(0, 1.0 + 0.32)
@@ -280,35 +283,17 @@ def ranking(
             fontsize=8.5,
         )
         if title:
-            figure.suptitle(_short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
         if below:
             lower = parts[1].subplots()
             for place, (_, value, instead) in enumerate(effects):
-                lower.barh(place, _length(value), height=0.66, **_BEFORE)
-                told = f"  {share(value)}, with {_short(instead, 30)}"
-                lower.text(_length(value), place, told, va="center", fontsize=8)
-            lower.set_yticks(range(below), [_short(e[0], 46) for e in effects], fontsize=8)
-            _only_rows(lower, below, 1.32)
+                lower.barh(place, drawable(value), height=0.66, **_BEFORE)
+                told = f"  {share(value)}, with {short(instead, 30)}"
+                lower.text(drawable(value), place, told, va="center", fontsize=8)
+            lower.set_yticks(range(below), [short(e[0], 46) for e in effects], fontsize=8)
+            only_rows(lower, below, 1.32)
             lower.set_title("How far one other choice moves the answers", fontsize=9)
     return figure
-
-
-def _only_rows(axes: Axes, rows: int, widest: float) -> None:
-    """Leave of the axes what labelled rows of bars need: the first at the top, no scale."""
-    axes.set_ylim(max(1, rows) - 0.4, -0.6)
-    axes.set_xlim(0, widest)
-    axes.set_xticks([])
-    axes.tick_params(axis="y", length=0)
-    axes.spines["bottom"].set_visible(False)
-
-
-def _length(value: float) -> float:
-    """Return what of a number can be drawn as a length: nothing below 0, nothing of nan."""
-    return value if value > 0 and isfinite(value) else 0.0
-
-
-def _short(text: str, most: int) -> str:
-    return drawing.short(text, most)
 
 
 def _end(text: str, most: int) -> str:

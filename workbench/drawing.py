@@ -169,7 +169,7 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") ->
     rows : row → part → seconds; a part keeps its colour and hatch in all rows
     title : stands above
     """
-    totals = {row: sum(map(_length, parts.values())) for row, parts in rows.items()}
+    totals = {row: sum(map(drawable, parts.values())) for row, parts in rows.items()}
     names = list(dict.fromkeys(part for parts in rows.values() for part in parts))
     longest = max(totals.values(), default=0.0)
     scale, unit = time_unit(longest)
@@ -207,7 +207,7 @@ def _stack(
 ) -> None:
     left = 0.0
     for number, name in enumerate(names):
-        length = _length(parts.get(name, 0.0)) / scale
+        length = drawable(parts.get(name, 0.0)) / scale
         if length <= 0:
             continue
         axes.barh(place, length, left=left, height=0.62, **_look(number))
@@ -315,14 +315,14 @@ def bars(
             left, axes = figure.subplots(1, 2, width_ratios=(1, 2.4))
             _show(left, picture)
         colours = [PALETTE[0] if mark in (None, label) else _TINT for label in labels]
-        axes.barh(range(len(labels)), list(map(_length, shares)), height=0.66, color=colours)
+        axes.barh(range(len(labels)), list(map(drawable, shares)), height=0.66, color=colours)
         for place, value in enumerate(shares):
-            axes.text(_length(value) + 0.012, place, share(value), va="center")
+            axes.text(drawable(value) + 0.012, place, share(value), va="center")
         most = _LONGEST if picture is None else 24
         axes.set_yticks(range(len(labels)), [short(label, most) for label in labels])
         for text, label in zip(axes.get_yticklabels(), labels, strict=True):
             text.set_fontweight("bold" if label == mark else "normal")
-        _only_rows(axes, len(labels), 1.15, title)
+        only_rows(axes, len(labels), 1.15, title)
     return figure
 
 
@@ -371,16 +371,16 @@ def bars_side_by_side(
 
 def _panel(axes: Axes, labels: Sequence[str], values: Sequence[float]) -> None:
     """Draw shares, the largest dark and its number bold; or say that there are none."""
-    largest = max(map(_length, values), default=0.0)
-    first = [_length(value) == largest > 0 for value in values]
+    largest = max(map(drawable, values), default=0.0)
+    first = [drawable(value) == largest > 0 for value in values]
     colours = [PALETTE[0] if dark else _TINT for dark in first]
-    axes.barh(range(len(labels)), list(map(_length, values)), height=0.66, color=colours)
+    axes.barh(range(len(labels)), list(map(drawable, values)), height=0.66, color=colours)
     for place, value in enumerate(values):
         text = "–" if isnan(value) else share(value)
         weight = "bold" if first[place] else "normal"
-        axes.text(_length(value) + 0.02, place, text, va="center", fontsize=8, weight=weight)
+        axes.text(drawable(value) + 0.02, place, text, va="center", fontsize=8, weight=weight)
     axes.set_yticks(range(len(labels)), [short(label, 16) for label in labels], fontsize=8.5)
-    _only_rows(axes, len(labels), 1.5, "")
+    only_rows(axes, len(labels), 1.5, "")
 
 
 def histograms(
@@ -483,7 +483,7 @@ def sizes(
             text = size(values[name]) + (", live" if name in marked else "")
             axes.text(values[name] + 0.012 * largest, place, text, va="center")
         axes.set_yticks(range(len(names)), [short(name) for name in names])
-        _only_rows(axes, len(names), 1.25 * largest, title)
+        only_rows(axes, len(names), 1.25 * largest, title)
     return figure
 
 
@@ -523,9 +523,9 @@ def memory(values: Sequence[float], events: Sequence[str], *, title: str = "") -
     return figure
 
 
-def _only_rows(axes: Axes, rows: int, widest: float, title: str) -> None:
+def only_rows(axes: Axes, rows: int, widest: float, title: str = "") -> None:
     """Leave of the axes what labelled rows of bars need: the first at the top, no scale."""
-    axes.set_ylim(rows - 0.4, -0.6)
+    axes.set_ylim(max(1, rows) - 0.4, -0.6)
     axes.set_xlim(0, widest)
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0)
@@ -545,7 +545,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
     rows : name → seconds of each run, in order
     title : stands above
     """
-    runs = {name: np.array([v for v in values if _length(v)]) for name, values in rows.items()}
+    runs = {name: np.array([v for v in values if drawable(v)]) for name, values in rows.items()}
     end = 1.1 * max((_usual(v) for v in runs.values() if v.size), default=0.0)
     scale, unit = time_unit(end)
     with mpl.rc_context(_STYLE):
@@ -726,7 +726,7 @@ def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = 
     points : group, name, seconds of a run, pictures a second; points of a group are joined
     title : stands above
     """
-    known = [p for p in points if _length(p[2]) and _length(p[3])]
+    known = [p for p in points if drawable(p[2]) and drawable(p[3])]
     scale, unit = time_unit(max((p[2] for p in known), default=0.0))
     groups = list(dict.fromkeys(p[0] for p in known))
     markers = ("o", "s", "^", "D", "v", "P", "X")
@@ -773,7 +773,7 @@ def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = 
     columns = min(3, max(1, len(panels)))
     rows = max(1, ceil(len(panels) / columns))
     tall = max((len({b for b, _ in cells}) for cells in panels.values()), default=1)
-    longest = max((_length(v) for cells in panels.values() for v in cells.values()), default=0.0)
+    longest = max((drawable(v) for cells in panels.values() for v in cells.values()), default=0.0)
     with mpl.rc_context(_STYLE):
         height_in = rows * (0.85 + 0.42 * tall) + (0.3 if title else 0.0)
         figure = _canvas(_WIDTH_IN + 0.6, height_in)
@@ -894,7 +894,7 @@ def settling(
 
 def _waterfall(axes: Axes, parts: Mapping[str, float]) -> None:
     """Draw each stage where the one before it ended."""
-    values = [_length(v) for v in parts.values()]
+    values = [drawable(v) for v in parts.values()]
     whole = sum(values)
     scale, unit = time_unit(whole)
     starts = [0.0, *accumulate(values)]
@@ -946,7 +946,7 @@ def _runs(axes: Axes, values_s: Sequence[float], settled_at: int | None) -> None
         axes.legend(loc="upper right", ncols=2, fontsize=8.5, handletextpad=0.1)
 
 
-def _length(value: float) -> float:
+def drawable(value: float) -> float:
     """Return what of a number can be drawn as a length: nothing below 0, nothing of nan."""
     return value if 0 < value < float("inf") else 0.0
 

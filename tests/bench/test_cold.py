@@ -30,15 +30,6 @@ def hub(tmp_path: Path) -> ModelHub:
     return ModelHub(model_dir=tmp_path / "shelf")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder for temporary files, which must be empty again afterwards."""
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    return place
-
-
 def a_start(number: int, ms: float, **facts: Any) -> Start:
     stages = {"launch": 1e-2, "import": 0.3, "check": 2e-3, "read": 1e-3, "optimise": 2e-2,
               "first run": 1e-3 * ms}  # fmt: skip
@@ -49,7 +40,7 @@ def a_start(number: int, ms: float, **facts: Any) -> Start:
     return Start(**values)
 
 
-def test_a_cold_start_is_taken_apart_in_fresh_processes(hub: ModelHub, folder: Path):
+def test_a_cold_start_is_taken_apart_in_fresh_processes(hub: ModelHub, temporary: Path):
     found = wb.cold_start("cifar10-small", repeats=2, runs=12, hub=hub, threads=1, providers="cpu",
                           progress=False)  # fmt: skip
     assert len(found.starts) == 2
@@ -65,7 +56,7 @@ def test_a_cold_start_is_taken_apart_in_fresh_processes(hub: ModelHub, folder: P
         assert (frame["peak_bytes"] > frame["grown_bytes"]).all()
     table = found.to_frame()
     assert list(table["stage"]) == [*STAGES, "steady"]
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
     assert "cold start of cifar10-small" in str(found)
 
 
@@ -122,7 +113,9 @@ def test_a_process_that_dies_is_a_marked_row_and_the_rest_goes_on(hub: ModelHub,
     assert found.plot().axes
 
 
-def test_a_process_that_hangs_is_killed_at_the_limit(hub: ModelHub, tmp_path: Path, folder: Path):
+def test_a_process_that_hangs_is_killed_at_the_limit(
+    hub: ModelHub, tmp_path: Path, temporary: Path
+):
     path = graphs.endless(tmp_path / "endless.onnx")
     started = time.perf_counter()
     found = wb.cold_start(path, repeats=1, hub=hub, timeout_s=4.0, progress=False)
@@ -131,7 +124,7 @@ def test_a_process_that_hangs_is_killed_at_the_limit(hub: ModelHub, tmp_path: Pa
     assert isinstance(start.error, errors.InferenceTimeoutError)
     assert "it was at 'first run'" in str(start.error)
     assert "4.00 s" in str(start.error)
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_stop_ends_the_child_at_once_and_keeps_what_was_measured(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import threading
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from graphs import endless, means, two_inputs
+from presses import interrupt_after
 
 import workbench as wb
 from workbench import errors
@@ -132,20 +131,7 @@ def test_garbage_collection_that_was_off_stays_off(hub):
 
 
 def test_the_interrupt_ends_it_within_a_fifth_of_a_second_and_keeps_the_runs(hub, monkeypatch):
-    pressed: list[float] = []
-    left = iter(range(400, -100_000, -1))  # four warm-ups take 240 runs at most
-    real = subject_.ModelSubject.run
-
-    def press() -> None:
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def run(self):
-        if next(left) == 0:
-            threading.Timer(0.02, press).start()
-        return real(self)
-
-    monkeypatch.setattr(subject_.ModelSubject, "run", run)
+    pressed = interrupt_after(400, monkeypatch)  # four warm-ups take 240 runs at most
     verdict = wb.compare("cifar10", "cifar10", hub=hub, threads=1, max_time_s=60)
     assert time.perf_counter() - pressed[0] < 0.2 + 0.2  # and giving four sessions back
     assert verdict.stopped

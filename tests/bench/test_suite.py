@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
 import threading
 import time
@@ -13,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import endless, means
+from presses import interrupt_after
 
 import workbench as wb
 from workbench import errors
@@ -183,20 +182,7 @@ def test_a_session_that_cannot_be_opened_is_a_row_that_says_so(hub, tmp_path):
 
 
 def test_the_interrupt_keeps_the_runs_and_comes_back_in_time(hub, monkeypatch):
-    pressed: list[float] = []
-    left = iter(range(100, -100_000, -1))  # the warm-up takes 60 runs at most
-    real = subject_.ModelSubject.run
-
-    def press() -> None:
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    def run(self):
-        if next(left) == 0:
-            threading.Timer(0.02, press).start()
-        return real(self)
-
-    monkeypatch.setattr(subject_.ModelSubject, "run", run)
+    pressed = interrupt_after(100, monkeypatch)  # the warm-up takes 60 runs at most
     done = bench(hub, "cifar10", min_time_s=30, max_time_s=60, memory=True)
     assert time.perf_counter() - pressed[0] < 0.2 + 0.3  # and giving the session back
     assert done.stopped

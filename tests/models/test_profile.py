@@ -29,15 +29,6 @@ def hub(tmp_path: Path) -> ModelHub:
     return ModelHub(model_dir=tmp_path / "shelf")
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder for temporary files, which must be empty again afterwards."""
-    place = tmp_path / "temporary"
-    place.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(place))
-    return place
-
-
 def made(*nodes: Node, wall_s: float = 0.010, **facts: object) -> Profile:
     values: dict[str, object] = {
         "model": "m",
@@ -62,7 +53,7 @@ def a_node(name: str, op: str, ms: float, **facts: object) -> Node:
     return Node(**values)  # type: ignore[arg-type]
 
 
-def test_a_profile_has_a_row_for_each_node_that_runs(hub: ModelHub, folder: Path):
+def test_a_profile_has_a_row_for_each_node_that_runs(hub: ModelHub, temporary: Path):
     found = hub.load("cifar10", providers="cpu", threads=1).profile(wb.example("cat"), runs=12)
     frame = found.to_frame()
     assert list(frame.columns) == [
@@ -76,10 +67,10 @@ def test_a_profile_has_a_row_for_each_node_that_runs(hub: ModelHub, folder: Path
     convs = frame[frame["op"] == "Conv"]
     assert convs["outputs"].str.startswith("float32 (").all()
     assert (convs["ms"] > 0).all()
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
-def test_the_weights_of_a_packed_operator_are_counted(hub: ModelHub, folder: Path):
+def test_the_weights_of_a_packed_operator_are_counted(hub: ModelHub, temporary: Path):
     """Packed weights leave the engine's graph, and its own figure leaves them out."""
     model = hub.load("cifar10-int8", providers="cpu", threads=1)
     frame = model.profile(runs=5).to_frame()
@@ -215,7 +206,7 @@ def test_a_loop_is_told_with_what_runs_inside(hub: ModelHub, tmp_path: Path):
 
 
 def test_a_run_that_fails_in_the_middle_raises_and_leaves_nothing(
-    hub: ModelHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+    hub: ModelHub, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from workbench.models.session import Session
 
@@ -231,13 +222,13 @@ def test_a_run_that_fails_in_the_middle_raises_and_leaves_nothing(
     monkeypatch.setattr(Session, "run", failing)
     with pytest.raises(errors.InferenceError, match="it broke"):
         model.profile(runs=5)
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
     monkeypatch.undo()
     assert hub.load("cifar10-small").run(model.sample_feeds())  # the hub is not held any more
 
 
 def test_a_keyboard_interrupt_leaves_nothing_behind(
-    hub: ModelHub, folder: Path, monkeypatch: pytest.MonkeyPatch
+    hub: ModelHub, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -246,7 +237,7 @@ def test_a_keyboard_interrupt_leaves_nothing_behind(
     monkeypatch.setattr(profiling, "read_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.profile(runs=3)
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 def test_no_folder_for_temporary_files_is_said(
@@ -258,14 +249,14 @@ def test_no_folder_for_temporary_files_is_said(
         model.profile(runs=3)
 
 
-def test_a_stop_before_anything_was_recorded_is_said(hub: ModelHub, folder: Path):
+def test_a_stop_before_anything_was_recorded_is_said(hub: ModelHub, temporary: Path):
     stop = Stop()
     stop.cancel()
     with pytest.raises(errors.CancelledError, match="The profile was stopped") as caught:
         hub.load("cifar10-small").profile(stop=stop)
     assert "is kept." not in str(caught.value)
     assert "No run had been recorded yet, so nothing is kept" in str(caught.value)
-    assert list(folder.iterdir()) == []
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(("at", "kept"), [(3, 0), (8, 0), (9, 1), (10, 1), (11, 2)])

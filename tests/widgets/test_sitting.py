@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 import time
 
@@ -30,14 +29,11 @@ LONG_S = 60.0
 
 
 @pytest.fixture
-def sitting(hub, tmp_path, monkeypatch):
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(uploads))
+def sitting(hub, temporary):
     made = Sitting(hub, model="means")
     yield made
     made.close()
-    assert not list(uploads.iterdir())
+    assert not list(temporary.iterdir())
 
 
 def finish(sitting):

@@ -66,7 +66,7 @@ Prepared = tuple[Kept, "NDArray[Any]", dict[str, float]]
 Told = tuple[dict[str, float], str, "Kept | None"]
 
 
-@dataclass(slots=True)  # not frozen: that takes twice the time, and one is made a call
+@dataclass(slots=True)  # not frozen: that takes longer to make, and one is made a call
 class _Job:
     """What was asked for, the same for all inputs of a call."""
 

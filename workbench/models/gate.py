@@ -12,11 +12,9 @@ onnxruntime, which is not imported here, may know fewer.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import stat
-import tempfile
 import time
 from collections import OrderedDict
 from importlib import import_module
@@ -33,6 +31,7 @@ from workbench.errors import (
     NotOnnxError,
     abridge,
 )
+from workbench.models import remembered
 from workbench.models.foreign import HEAD_BYTES, recognise
 from workbench.models.graph import GraphFacts, Port
 from workbench.units import size
@@ -264,40 +263,28 @@ def _keep(identities: list[Identity], facts: GraphFacts) -> None:
 
 
 def _entry(path: str) -> Path:
-    name = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return settings.cache_folder() / "gate" / f"{name}.json"
+    return remembered.place(settings.cache_folder() / "gate", path)
 
 
 def _load(path: str) -> tuple[list[Identity], GraphFacts] | None:
     """Return what the disk remembers of a path; None where that is nothing, or damaged."""
+    entry = remembered.read(_entry(path))
     try:
-        digest, _, body = _entry(path).read_text("utf-8").partition("\n")
-        if hashlib.sha256(body.encode("utf-8")).hexdigest() != digest:
-            return None
-        entry = json.loads(body)
         if entry["edition"] != _EDITION:
             return None
         identities = [
             (str(i[0]), int(i[1]), int(i[2]), int(i[3]), int(i[4])) for i in entry["files"]
         ]
         return identities, GraphFacts.from_dict(entry["facts"])
-    except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError):
+    except (ValueError, TypeError, KeyError, IndexError):
         return None
 
 
 def _remember(identities: list[Identity], facts: GraphFacts) -> None:
     """Keep an answer; a disk that cannot be written to is no harm."""
     _keep(identities, facts)
-    target = _entry(identities[0][0])
-    part: str | None = None
+    told = {"edition": _EDITION, "files": identities, "facts": facts.to_dict()}
     try:
-        body = json.dumps({"edition": _EDITION, "files": identities, "facts": facts.to_dict()})
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=target.parent, suffix=".part")
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            sink.write(f"{hashlib.sha256(body.encode('utf-8')).hexdigest()}\n{body}")
-        Path(part).replace(target)
+        remembered.write(_entry(identities[0][0]), told)
     except (OSError, ValueError) as error:
         _log.debug("The gate's answer is not kept on disk: %s", error)
-        if part:
-            Path(part).unlink(missing_ok=True)

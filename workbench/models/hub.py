@@ -629,7 +629,7 @@ class ModelHub(Displayable):
 class Lease(AbstractContextManager["Session"]):
     """A live session, borrowed for a ``with`` block.
 
-    A class and no generator: every run goes through it, and it takes a third of the time.
+    A class and no generator, since every run goes through it.
     """
 
     __slots__ = ("_hub", "_model", "_slot", "_timeout_s")

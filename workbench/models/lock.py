@@ -15,14 +15,14 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import ChecksumError, ConfigError, MissingFileError, abridge
-from workbench.models import store
+from workbench.models import remembered, store
 from workbench.models.part import not_writable, settle
 from workbench.settings import cache_folder
 from workbench.timing import clock
@@ -262,34 +262,21 @@ def sha256_of(path: Path, verify: Literal["auto", "always"] = "auto") -> str:
     real = str(path.resolve())
     identity = [real, found.st_size, found.st_mtime_ns, found.st_ino,
                 found.st_ctime_ns]  # fmt: skip
-    name = hashlib.sha256(real.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    kept = cache_folder() / "hash" / f"{name}.json"
+    kept = remembered.place(cache_folder() / "hash", real)
     if verify == "auto":
-        try:
-            told = json.loads(kept.read_text("utf-8"))
+        with suppress(KeyError, TypeError):
+            told = remembered.read(kept)
             if told["file"] == identity and _HEX.fullmatch(told["sha256"]):
                 return str(told["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
     made = hashlib.sha256()
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK):
             made.update(chunk)
     again = path.stat()
     if (again.st_size, again.st_mtime_ns) == (found.st_size, found.st_mtime_ns):
-        _keep(kept, {"file": identity, "sha256": made.hexdigest()})
+        with suppress(OSError):  # a disk that cannot be written to is no harm
+            remembered.write(kept, {"file": identity, "sha256": made.hexdigest()})
     return made.hexdigest()
-
-
-def _keep(target: Path, told: Mapping[str, Any]) -> None:
-    """Write something that may be forgotten: a disk that cannot be written to is no harm."""
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(told), "utf-8")
-        part.replace(target)
-    except OSError:
-        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

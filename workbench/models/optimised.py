@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import settings
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.host import host
+from workbench.models import remembered
 from workbench.models.engine import engine
 from workbench.models.provider import CPU, Wanted
 from workbench.units import count, size
@@ -163,7 +164,7 @@ class GraphCache:
                     self.discard(key, "it is not what was written")
                     return None
                 with suppress(OSError):
-                    _write(described, {**told, "file": seen})
+                    remembered.write(described, {**told, "file": seen})
         except OSError as error:
             self.discard(key, f"it cannot be read: {error}")
             return None
@@ -199,7 +200,7 @@ class GraphCache:
                 "file": _identity(graph),
                 "model": json.loads(key.text)["model"],
             }
-            _write(self.folder / f"{key.name}.json", told)
+            remembered.write(self.folder / f"{key.name}.json", told)
             self._make_room()
         except OSError as error:
             log.debug("an optimised graph is not kept: %s", error)
@@ -289,24 +290,7 @@ def _described(path: Path) -> dict[str, Any] | None:
         "model": lambda v: isinstance(v, str),
         "file": lambda v: isinstance(v, list) and len(v) == 4,
     }
-    try:
-        digest, _, body = path.read_text("utf-8").partition("\n")
-        if hashlib.sha256(body.encode()).hexdigest() != digest:
-            return None
-        told = json.loads(body)
-        return told if all(check(told.get(f)) for f, check in fields.items()) else None
-    except (OSError, ValueError, AttributeError, RecursionError):
+    told = remembered.read(path)
+    if not isinstance(told, dict):
         return None
-
-
-def _write(path: Path, told: dict[str, Any]) -> None:
-    """Write a description in one step."""
-    body = json.dumps(told)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            sink.write(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return told if all(check(told.get(f)) for f, check in fields.items()) else None

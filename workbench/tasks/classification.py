@@ -128,7 +128,7 @@ def activate(values: NDArray[np.floating], activation: Applied) -> NDArray[np.fl
     return np.asarray(values, np.float32)
 
 
-@dataclass(slots=True)  # not frozen: that takes twice the time, and one is made a row
+@dataclass(slots=True)  # not frozen: that takes longer to make, and one is made a row
 class Reading:
     """What the scores of one input say.
 
