@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import workbench
 from workbench.errors import CancelledError, WorkbenchError
 from workbench.host import resident_bytes
@@ -76,14 +74,13 @@ def peak_or_why(
 def _peak(model: Model, configuration: Configuration, stop: Stop | None) -> tuple[int | None, str]:
     if not sys.executable:
         return None, "no process could be started for it (the interpreter's path is not known)"
-    feeds = model.sample_feeds(configuration.batch)
     options = configuration.options
     asked = {
         "path": str(model.path),
         "threads": options.threads,
         "providers": None if options.providers is None else
         [[w.name, dict(w.options)] for w in options.providers],
-        "feeds": {name: [array.dtype.name, list(array.shape)] for name, array in feeds.items()},
+        "feeds": model.sample_shapes(configuration.batch),
     }  # fmt: skip
     folder = str(Path(workbench.__file__).parents[1])
     command = [sys.executable, "-P", "-c", _CODE, folder, json.dumps(asked)]
@@ -121,6 +118,7 @@ def main(asked: str) -> int:
 
     from workbench.models.gate import examine
     from workbench.models.session import Options, open_session
+    from workbench.models.warmup import made_up
 
     warnings.simplefilter("ignore")
     told: dict[str, Any] = json.loads(asked)
@@ -129,12 +127,7 @@ def main(asked: str) -> int:
     try:
         path = Path(told["path"])
         facts = examine(path)
-        rng = np.random.default_rng(0)
-        feeds = {
-            name: rng.standard_normal(dims).astype(kind) if "float" in kind else
-            np.zeros(dims, kind)
-            for name, (kind, dims) in told["feeds"].items()
-        }  # fmt: skip
+        feeds = made_up({name: (kind, tuple(dims)) for name, (kind, dims) in told["feeds"].items()})
         before = _reset()
         session = open_session(
             path, Options.of(told["threads"], providers, False), facts, name=path.stem

@@ -141,8 +141,7 @@ class Model(Displayable):
     @property
     def picture_batch(self) -> int | None:
         """The batch that the graph fixes for its pictures, or None where it is dynamic."""
-        dims = self.picture_port.shape
-        return dims[0] if dims and isinstance(dims[0], int) else None
+        return _fixed_batch(self.picture_port)
 
     @cached_property
     def scores_output(self) -> str:
@@ -162,8 +161,7 @@ class Model(Displayable):
     def batch_axis(self) -> int | None:
         """The batch that the graph fixes, or None where its first axis is dynamic."""
         port = next(p for p in self.inputs if p.name == self.image_input)
-        first = port.shape[0] if port.shape else None
-        return first if isinstance(first, int) else None
+        return _fixed_batch(port)
 
     @property
     def state(self) -> str:
@@ -384,3 +382,9 @@ class Model(Displayable):
                     "stop takes effect only when the run is over."
                 )
         return tuple(notes)
+
+
+def _fixed_batch(port: Port) -> int | None:
+    """Return the batch that a graph fixes for an input, or None where it is dynamic."""
+    first = port.shape[0] if port.shape else None
+    return first if isinstance(first, int) else None

@@ -231,7 +231,7 @@ class Session:
             deadline_s = min(deadline_s, stop.deadline_s)
         self.runs = n = self.runs + 1
         before = None
-        if noted := n >= self._noted_at:
+        if noted := n >= self._noted_at and self.ledger is not None:
             self._noted_at += min(n, 1024)  # 1, 2, 4, … 1,024, and every 1,024th: see ledger.py
             before = resident_bytes()
         started = clock() if self.first_run_s is None else 0.0
