@@ -183,11 +183,11 @@ def arriving(
         threading.Thread(target=work, args=(n,), name=f"workbench-bench-{n}", daemon=True)
         for n in range(workers)
     ]
-    for thread in threads:
-        thread.start()
-    stopped = False
-    begun = clock()
+    stopped, begun = False, clock()
     try:
+        for thread in threads:
+            thread.start()
+        begun = clock()
         for due in due_s.tolist():
             while (left := begun + due - clock()) > 0 and not over.is_set():
                 sleep(max(0.0, left - _EARLY_S) if left > 2 * _EARLY_S else 0)
@@ -211,7 +211,7 @@ def arriving(
         over.set()
         for _ in threads:
             there.release()
-        for thread in threads:
+        for thread in filter(lambda thread: thread.ident is not None, threads):  # was it started?
             thread.join()
     ended = clock()
     for problem in problems:
