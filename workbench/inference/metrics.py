@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Durations kept a stage: percentiles speak of the most recent ones, counts of all.
 KEPT = 10_000
+
+
+def _recent() -> deque[float]:
+    return deque(maxlen=KEPT)
 
 
 class Metrics(Displayable):
@@ -33,7 +37,7 @@ class Metrics(Displayable):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stages: dict[str, deque[float]] = {}
+        self._stages: defaultdict[str, deque[float]] = defaultdict(_recent)
         self._models: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
 
@@ -41,14 +45,9 @@ class Metrics(Displayable):
         """Record one answered input: seconds by stage, and the whole."""
         with self._lock:
             self._models[model] += 1
-            stages = self._stages
             for name, value in parts.items():
-                if name not in stages:
-                    stages[name] = deque(maxlen=KEPT)
-                stages[name].append(value)
-            if "total" not in stages:
-                stages["total"] = deque(maxlen=KEPT)
-            stages["total"].append(total_s)
+                self._stages[name].append(value)
+            self._stages["total"].append(total_s)
 
     def add_error(self, code: str) -> None:
         """Record one input that ended in an error of this kind."""

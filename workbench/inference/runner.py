@@ -521,7 +521,8 @@ class Runner(Displayable):
                     self.metrics.add_error(problem.code)
                 answers.append(Failure(source=name, error=problem, model=model.id, _input=kept))
                 continue
-            top = top_k(found.probabilities, job.top_k, labels)
+            shares = found.probabilities if found.shares is None else found.shares
+            top = top_k(shares, job.top_k, labels)
             stages = dict(parts)
             if load_s:
                 stages["load"] = load_s / n

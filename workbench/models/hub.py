@@ -475,7 +475,7 @@ class ModelHub(Displayable):
 
     def _key(self, model: Model) -> Key:
         try:
-            status = os.stat(model._file)  # noqa: PTH116  (half the time of Path.stat)
+            status = os.stat(model._raw_path)  # noqa: PTH116  (half the time of Path.stat)
         except OSError as error:
             raise MissingFileError(model._file, "model file") from error
         return (model._file, status.st_size, status.st_mtime_ns, model._opened)

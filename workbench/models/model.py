@@ -6,6 +6,7 @@ handle whose session was evicted loads it again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from math import nan
@@ -63,6 +64,7 @@ class Model(Displayable):
         self.options = options
         #: file and options as text, for the hub: a Path would be turned into it in each run
         self._file, self._opened = str(spec.path), repr(options)
+        self._raw_path = os.fsencode(spec.path)  # what the system is asked for in each run
         #: what the hub was asked for: the id, or the path
         self.asked = asked
         self._hub = hub
@@ -75,6 +77,7 @@ class Model(Displayable):
         """Take over a new description: the file, or its metadata, has changed."""
         self.spec, self.graph, self.session = spec, graph, None
         self._file = str(spec.path)
+        self._raw_path = os.fsencode(spec.path)
         for name in ("preprocessing", "image_input", "scores_output", "output_operator",
                      "batch_axis"):  # fmt: skip
             self.__dict__.pop(name, None)

@@ -221,6 +221,8 @@ class Session:
         raw = self._raw
         if raw is None:
             raise WorkbenchError(f"The session of {self.name!r} is closed.", "Load it again.")
+        if outputs:  # beneath the engine's Python face, whose questions are asked after a failure
+            raw = getattr(raw, "_sess", raw)
         try:
             guard = self._spare.pop()
         except IndexError:

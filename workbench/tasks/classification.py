@@ -138,12 +138,14 @@ class Reading:
     finite : whether all scores are; where they are not, nothing else here means anything
     activation : what was applied, and why
     outside : the score of :func:`outside_score` that was asked for, or None
+    shares : the same probabilities as plain numbers where classes are few, else None
     """
 
     probabilities: NDArray[np.float32]
     finite: bool
     activation: str
     outside: float | None = None
+    shares: list[float] | None = None
 
 
 def read(
@@ -170,6 +172,7 @@ def read(
     """
     applied, why = resolve_activation(activation, scores, operator)
     energy: float | None = None
+    shares: list[float] | None = None
     if applied != "softmax":
         probabilities = activate(scores, applied)
         finite = bool(np.isfinite(scores).all())
@@ -180,13 +183,16 @@ def read(
         parts = [exp(x - top) for x in values]
         total = sum(parts)
         energy = top + log(total)
-        shares = array("f", [part / total for part in parts]).tobytes()
-        probabilities = np.frombuffer(shares, np.float32)  # less to look up than np.array
+        rounded = array("f", [part / total for part in parts])
+        shares = rounded.tolist()
+        # less to look up than np.array, and read-only as bytes are
+        probabilities = np.frombuffer(rounded.tobytes(), np.float32)
     else:
         probabilities, together = _softmax_and_energy(scores)
         energy = float(together)
         finite = bool(np.isfinite(scores).all())
-    probabilities.setflags(write=False)
+    if shares is None:
+        probabilities.setflags(write=False)
     if outside is None or not finite:
         found = None
     elif outside == "max_softmax":
@@ -195,13 +201,21 @@ def read(
         found = energy
     else:
         found = float(outside_score(scores, outside))
-    return Reading(probabilities, finite, f"{applied} ({why})", found)
+    return Reading(probabilities, finite, f"{applied} ({why})", found, shares)
 
 
 def top_k(
-    probabilities: NDArray[np.float32], k: int, labels: Sequence[str] | None = None
+    probabilities: NDArray[np.float32] | Sequence[float],
+    k: int,
+    labels: Sequence[str] | None = None,
 ) -> tuple[Prediction, ...]:
-    """Return the k most probable classes of one (C,) row, best first, ties by index.
+    """Return the k most probable classes of one row, best first, ties by index.
+
+    Parameters
+    ----------
+    probabilities : (C,) float32, or the same as plain numbers
+    k : classes in the answer; all where there are fewer
+    labels : names by index; "class 3" and so on without
 
     >>> top_k(np.array([0.1, 0.6, 0.3], np.float32), 2, ["a", "b", "c"])[0].label
     'b'
@@ -210,17 +224,22 @@ def top_k(
     """
     if k < 1:
         raise ConfigError("top_k", k, "a whole number of at least 1")
-    k = min(k, len(probabilities))
-    indices: Sequence[int] = range(len(probabilities))
-    if len(probabilities) > 64 and k < len(probabilities) // 4:
-        # every class at least as probable as the k-th: ties at the edge stay in index order
-        kth = np.partition(probabilities, -k)[-k]
-        candidates = np.flatnonzero(probabilities >= kth)
-        indices, probabilities = candidates.tolist(), probabilities[candidates]
-    pairs: Iterable[tuple[float, int]] = zip(probabilities.tolist(), indices, strict=True)
-    ordered = sorted(pairs, key=itemgetter(0), reverse=True)  # keeps the order of ties
+    n = len(probabilities)
+    k = min(k, n)
+    if not isinstance(probabilities, np.ndarray):
+        best = sorted(range(n), key=probabilities.__getitem__, reverse=True)[:k]
+        pairs: Iterable[tuple[float, int]] = [(probabilities[i], i) for i in best]
+    else:
+        indices: Sequence[int] = range(n)
+        if n > FEW and k < n // 4:
+            # every class at least as probable as the k-th: ties at the edge stay in index order
+            kth = np.partition(probabilities, -k)[-k]
+            candidates = np.flatnonzero(probabilities >= kth)
+            indices, probabilities = candidates.tolist(), probabilities[candidates]
+        both = zip(probabilities.tolist(), indices, strict=True)
+        pairs = sorted(both, key=itemgetter(0), reverse=True)[:k]  # keeps the order of ties
     return tuple(
-        [Prediction(f"class {i}" if labels is None else labels[i], i, p) for p, i in ordered[:k]]
+        [Prediction(f"class {i}" if labels is None else labels[i], i, p) for p, i in pairs]
     )
 
 
