@@ -57,6 +57,19 @@ def test_a_model_without_metadata_says_that_it_was_guessed(hub: ModelHub, tmp_pa
     assert model.labels is None
 
 
+def test_what_is_made_of_a_models_recipe_shows_what_the_model_sees(hub: ModelHub) -> None:
+    own = hub.load("cifar10").preprocessing
+    assert own.reader == own
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[:, :, 0] = 200
+    trace = own.replace(color_format="BGR").trace(red)
+    assert trace.seen is not None
+    assert trace.seen[9, 9].argmax() == 2, "blue: red is where the model looks for blue"
+    right = own.trace(red).seen
+    assert right is not None
+    assert right[9, 9].tolist() == [200, 0, 0]
+
+
 def test_a_run_takes_a_bare_array_or_a_dict_and_gives_outputs_by_name(
     hub: ModelHub, tmp_path: Path
 ) -> None:

@@ -108,7 +108,8 @@ def test_what_is_fed_can_be_looked_at(pipeline):
     before = [s for s in trace if s.step is None or isinstance(s.step, PictureStep)][-1].picture
     seen = pipeline.denormalize(trace.arrays[-1])
     assert seen.dtype == np.uint8
-    assert np.array_equal(seen, trace.picture)
+    drawn = trace.picture[:, :, ::-1] if pipeline.color_format == "BGR" else trace.picture
+    assert np.array_equal(seen, drawn)
     before = before if before.ndim == 3 else np.repeat(before[:, :, None], 3, axis=2)
     assert np.abs(seen.astype(int) - before).max() <= 1
 
@@ -147,7 +148,9 @@ def test_a_trace_shows_every_step():
 def test_a_trace_has_a_frame_a_figure_and_a_card():
     trace = presets.get("imagenet", size=64, channels=1).trace(PHOTO)
     frame = trace.to_frame()
-    assert list(frame.columns) == ["step", "shape", "dtype", "layout", "min", "max", "ms"]
+    columns = ["step", "shape", "dtype", "layout", "channels", "min", "max", "ms"]
+    assert list(frame.columns) == columns
+    assert frame["channels"].tolist() == ["RGB", "RGB", "GRAY", "GRAY"]
     assert frame["step"].tolist() == list(trace.names)
     assert frame["shape"].iloc[-1] == (1, 1, 64, 64)
     figure = trace.plot()

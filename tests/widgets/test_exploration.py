@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from workbench.cards import BarGrid
@@ -41,6 +42,20 @@ def test_turning_changes_the_strip_the_answer_and_the_delta(exploration):
     text = str(exploration.difference())
     assert "the model's own" in text
     assert "What it does to the answer" in text
+
+
+def test_a_turned_recipe_is_seen_in_the_pictures(exploration):
+    own = exploration.trace
+    assert np.array_equal(own.seen, own.picture)
+    assert own.seen[0, 0].tolist() == [255, 0, 0]
+    exploration.turn(color_format="BGR")
+    assert exploration.wait(60)
+    assert exploration.trace.seen[0, 0].tolist() == [0, 0, 255], "blue, as the model reads it"
+    assert "what the model sees" in exploration.trace._repr_html_()
+    assert "what the model sees" not in own._repr_html_()
+    exploration.use(Pipeline.from_recipe(exploration.pipeline.recipe()))
+    assert exploration.wait(60)
+    assert exploration.trace.seen[0, 0].tolist() == [0, 0, 255], "whoever made the recipe"
 
 
 def test_the_effect_is_told_of_every_class_that_either_answer_names(hub, colour):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -109,13 +110,14 @@ class Model(Displayable):
 
     @cached_property
     def preprocessing(self) -> Pipeline:
-        """The steps from a picture to this model's input.
+        """The steps from a picture to this model's input; its trace shows what the model sees.
 
         Raises
         ------
         UnsupportedInputsError : the model takes no single picture
         """
-        return self.spec.pipeline()
+        own = self.spec.pipeline()
+        return replace(own, reader=own)
 
     @property
     def passport(self) -> Passport:

@@ -17,6 +17,8 @@ from PIL import Image
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import ConfigError, InputMismatchError, MetadataError, choices
 from workbench.preprocessing.images import WHITE, ImageSource, Rgb, Wanted, open_picture
+from workbench.preprocessing.reading import Reading
+from workbench.preprocessing.step import misplaced
 from workbench.preprocessing.steps import (
     STEPS,
     ArrayStep,
@@ -28,8 +30,9 @@ from workbench.preprocessing.steps import (
     Step,
     as_array,
 )
-from workbench.preprocessing.trace import Trace, TraceStep
+from workbench.preprocessing.trace import STRETCHED, Trace, TraceStep
 from workbench.timing import clock
+from workbench.units import count
 from workbench.units import shape as shape_text
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ class Pipeline(Displayable):
     background : R, G, B in 0–255; shows through transparency
     name : the preset's name, for displays; two pipelines that differ in it alone are equal
     notes : what should be known of it, for displays
+    reader : the recipe that the model which is fed was trained with, as far as one is known: a
+        trace shows what that model takes the numbers for. ``model.preprocessing`` has it, and
+        what :meth:`replace` makes of it keeps it; two pipelines that differ in it alone are equal
 
     Examples
     --------
@@ -67,6 +73,7 @@ class Pipeline(Displayable):
     background: Rgb = field(default=WHITE, kw_only=True)
     name: str = field(default="", kw_only=True, compare=False)
     notes: tuple[str, ...] = field(default=(), kw_only=True, compare=False)
+    reader: Pipeline | None = field(default=None, kw_only=True, compare=False)
     _flows: tuple[Flow, ...] = field(init=False, repr=False, compare=False)
     _stages: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
@@ -77,8 +84,13 @@ class Pipeline(Displayable):
         ground = tuple(self.background) if isinstance(self.background, tuple | list) else ()
         if len(ground) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in ground):
             raise ConfigError("background", self.background, "red, green and blue in 0–255")
+        if self.reader is not None and not isinstance(self.reader, Pipeline):
+            raise ConfigError("reader", self.reader, "a Pipeline: model.preprocessing")
         flows = [Flow()]
-        for step in steps:
+        for number, step in enumerate(steps):
+            before = steps[number - 1] if number else step
+            if isinstance(step, PictureStep) and not isinstance(before, PictureStep):
+                raise misplaced(step, flows[-1], f"on the picture, before {type(before).__name__}")
             flows.append(step.flow(flows[-1]))
         for key, value in (
             ("steps", steps),
@@ -115,9 +127,13 @@ class Pipeline(Displayable):
     @property
     def color_format(self) -> str:
         """The order of the channels that come out: "RGB", "BGR" or "GRAY"."""
-        if self.channels == 1:
+        return self._order(len(self.steps))
+
+    def _order(self, done: int) -> str:
+        """Return the order of the channels after ``done`` steps."""
+        if self._flows[done].channels == 1:
             return "GRAY"
-        turns = sum(isinstance(s, ChannelOrder) and s.order == "BGR" for s in self.steps)
+        turns = sum(isinstance(s, ChannelOrder) and s.order == "BGR" for s in self.steps[:done])
         return "BGR" if turns % 2 else "RGB"
 
     @property
@@ -182,9 +198,21 @@ class Pipeline(Displayable):
         return out
 
     def trace(
-        self, source: ImageSource, *, max_bytes: int | None = None, where: str | None = None
+        self,
+        source: ImageSource,
+        *,
+        reader: Pipeline | None = None,
+        max_bytes: int | None = None,
+        where: str | None = None,
     ) -> Trace:
-        """Return every intermediate array with its picture, its range and its time."""
+        """Return every intermediate array with its picture, its range and its time.
+
+        The pictures are drawn as the numbers lie in memory, the first channel as red: where a
+        step has turned RGB into BGR, red and blue are seen exchanged, and it says so beneath. What
+        the model takes the numbers for is one more picture, :attr:`Trace.seen`.
+
+        ``reader`` : the recipe that the model was trained with; None for :attr:`reader`
+        """
         start = clock()
         picture = self._open(source, max_bytes, where)
         kept: list[tuple[str, Step | None, Image.Image | NDArray[Any], float]] = [
@@ -196,9 +224,26 @@ class Pipeline(Displayable):
             array = as_array(result) if isinstance(result, Image.Image) else result.view()
             array.flags.writeable = False
             image, shown = self._shown(array, number)
-            layout = self._flows[number].layout
-            steps.append(TraceStep(name, step, array, layout, elapsed_s, image, shown))
-        return Trace(tuple(steps), sum(s.seconds for s in steps), repr(self))
+            layout, order = self._flows[number].layout, self._order(number)
+            if order == "BGR" and shown != STRETCHED:
+                image = np.ascontiguousarray(image[:, :, ::-1])
+            steps.append(TraceStep(name, step, array, layout, elapsed_s, image, shown, order))
+        total_s = sum(s.seconds for s in steps)
+        reader = self.reader if reader is None else reader
+        read = None if reader is None else self._read_by(reader, steps[-1].array)
+        return Trace(tuple(steps), total_s, repr(self), read)
+
+    def _read_by(self, reader: Pipeline, fed: NDArray[Any]) -> Reading:
+        """Say what a model that was trained with ``reader`` takes for what this pipeline feeds."""
+        same = self == reader
+        wanted, given = reader._kind(), self._kind()
+        if given != wanted:
+            return Reading(None, reader.color_format, same, given, wanted)
+        return Reading(reader.denormalize(fed), reader.color_format, same, given, wanted)
+
+    def _kind(self) -> str:
+        """Return what an input must be like to be taken at all: type, layout and channels."""
+        return f"{self.dtype} {self.layout} with {count(self.channels, 'channel')}"
 
     def _open(self, source: ImageSource, max_bytes: int | None, where: str | None) -> Image.Image:
         wanted: Wanted | None = None
@@ -232,7 +277,14 @@ class Pipeline(Displayable):
     # ── looking back ──────────────────────────────────────────────────────────────────────────
 
     def denormalize(self, batch: NDArray[Any]) -> NDArray[np.uint8]:
-        """Return the first item of what is fed to the model as a picture, (H, W, 3) uint8 RGB."""
+        """Return what this recipe takes a batch for: its first item, (H, W, 3) uint8 RGB.
+
+        The steps on numbers are undone, the order of the channels as well. Of a batch that
+        another recipe made it shows what a model with this one takes it for: colours, contrast
+        and brightness are wrong where the other one is.
+
+        ``batch`` : (N, C, H, W) or whatever axes :attr:`layout` names
+        """
         if batch.ndim != len(self.layout):
             seen = f"{batch.dtype} {shape_text(batch.shape)}"
             raise InputMismatchError("batch", seen, f"{len(self.layout)} axes: {self.layout}")
@@ -246,7 +298,7 @@ class Pipeline(Displayable):
             if isinstance(step, PictureStep):
                 break
             if not isinstance(step, ArrayStep) or type(step).undo is ArrayStep.undo:
-                return _stretched(array, self._flows[done].layout), "min–max stretched"
+                return _stretched(array, self._flows[done].layout), STRETCHED
             values = step.undo(values)
         if values.dtype != np.uint8:
             values = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from workbench.preprocessing.reading import Reading
     from workbench.preprocessing.steps import Step
+
+
+#: How the picture of a step was made that cannot be undone.
+STRETCHED = "min–max stretched"
+#: What stands beneath the pictures of a step that no longer has red first.
+BADGE = "BGR: channel 0 = blue"
+_EXCHANGED = (
+    "Pictures are drawn as the numbers lie in memory, the first channel as red: where the order "
+    "is BGR, red and blue are seen exchanged. A model that reads BGR wants it so."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -34,9 +45,11 @@ class TraceStep(Displayable):
     layout : "HWC", "CHW", "NHWC" or "NCHW"
     low, high : smallest and largest value of the array
     seconds : how long the step took
-    picture : (H, W, 3) or (H, W) uint8, what the array shows
+    picture : (H, W, 3) or (H, W) uint8, what the array shows as it lies in memory: the first
+        channel is drawn as red
     shown : how ``picture`` was made of the array: "as it is", "de-normalised" or
         "min–max stretched"
+    color_format : the order of the channels: "RGB", "BGR" or "GRAY"
     """
 
     name: str
@@ -46,6 +59,7 @@ class TraceStep(Displayable):
     seconds: float
     picture: NDArray[np.uint8]
     shown: str
+    color_format: str = "RGB"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,6 +94,7 @@ class TraceStep(Displayable):
             f"{self.low:.4g} to {self.high:.4g}",
             seconds(self.seconds),
             f"shown {self.shown}",
+            *((BADGE,) if self.color_format == "BGR" else ()),
         )
 
     def _card(self) -> Card:
@@ -93,11 +108,18 @@ class Trace(Sequence[TraceStep], Displayable):
 
     The last array is bit for bit what the pipeline gives. Steps are found by their number or by
     their name.
+
+    Attributes
+    ----------
+    steps : in their order, the decoding first
+    total_s : seconds of all of them
+    reading : what the model that is fed takes the last array for; None where no model is known
     """
 
     steps: tuple[TraceStep, ...]
     total_s: float
     pipeline_line: str = ""
+    reading: Reading | None = None
 
     @overload
     def __getitem__(self, key: int | str) -> TraceStep: ...
@@ -132,30 +154,41 @@ class Trace(Sequence[TraceStep], Displayable):
 
     @property
     def picture(self) -> NDArray[np.uint8]:
-        """What is really fed, de-normalised: (H, W, 3) uint8 RGB, 0–255."""
-        last = self.steps[-1].picture
-        return last if last.ndim == 3 else np.repeat(last[:, :, None], 3, axis=2)
+        """What is really fed, de-normalised, the first channel as red: (H, W, 3) uint8, 0–255."""
+        return _three(self.steps[-1].picture)
+
+    @property
+    def seen(self) -> NDArray[np.uint8] | None:
+        """What the model takes it for, by its own recipe: (H, W, 3) uint8 RGB, 0–255.
+
+        None where no model is known, or where it would not take such an array.
+        """
+        return None if self.reading is None else self.reading.picture
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a step: step, shape, dtype, layout, min, max, ms."""
+        """Return a row a step: step, shape, dtype, layout, channels, min, max, ms."""
         import pandas as pd
 
         return pd.DataFrame(
             [
-                (s.name, s.shape, s.dtype, s.layout, s.low, s.high, 1e3 * s.seconds)
+                (s.name, s.shape, s.dtype, s.layout, s.color_format, s.low, s.high, 1e3 * s.seconds)
                 for s in self.steps
             ],
-            columns=["step", "shape", "dtype", "layout", "min", "max", "ms"],
+            columns=["step", "shape", "dtype", "layout", "channels", "min", "max", "ms"],
         )
 
     def plot(self) -> Figure:
         """Draw the strip of pictures, one a step, with its facts beneath."""
         from workbench import drawing
 
-        def rgb(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-            return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)
+        strip = [(s.name, _three(s.picture), s.lines()) for s in self.steps]
+        more = self._more()
+        if more is not None:
+            strip.append((more.lines[0], more.image, more.lines[1:]))
+        return drawing.picture_strip(strip)
 
-        return drawing.picture_strip([(s.name, rgb(s.picture), s.lines()) for s in self.steps])
+    def _more(self) -> Picture | None:
+        return None if self.reading is None else self.reading.shown()
 
     def histograms(self, *, bins: int = BINS) -> Histograms:
         """Return how the values of each channel are spread after each step.
@@ -171,7 +204,7 @@ class Trace(Sequence[TraceStep], Displayable):
                 s.text,
                 shape_text(s.shape),
                 s.dtype,
-                s.layout,
+                f"{s.layout} {s.color_format}",
                 f"{s.low:.4g}",
                 f"{s.high:.4g}",
                 seconds(s.seconds),
@@ -184,18 +217,24 @@ class Trace(Sequence[TraceStep], Displayable):
             "Steps",
             numeric=("min", "max", "time"),
         )
-        strip = Pictures(
-            tuple(Picture(s.picture, f"picture after {s.name}", s.lines()) for s in self.steps),
-            "What each step gives",
-        )
+        pictures = [Picture(s.picture, f"picture after {s.name}", s.lines()) for s in self.steps]
+        more = self._more()
+        strip = Pictures((*pictures, *((more,) if more else ())), "What each step gives")
         last = self.steps[-1]
         line = (
             f"{count(len(self.steps), 'step')}, {shape_text(last.shape)} {last.dtype} "
             f"{last.layout}, {seconds(self.total_s)}"
         )
         stretched = [s.name for s in self.steps if s.shown.startswith("min")]
-        notes = Notes(
-            tuple(f"{name} cannot be undone: shown with its range stretched." for name in stretched)
-        )
+        told = [f"{name} cannot be undone: shown with its range stretched." for name in stretched]
+        if any(s.color_format == "BGR" for s in self.steps):
+            told.append(_EXCHANGED)
+        notes = Notes(tuple(told))
+        refused = Notes(() if self.reading is None else self.reading.notes(), urgent=True)
         spread = Fold("Values of each channel", self.histograms().strip())
-        return Card("trace", (strip, table, spread, notes), line)
+        return Card("trace", (strip, refused, notes, table, spread), line)
+
+
+def _three(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture with three channels, also where it is grey."""
+    return picture if picture.ndim == 3 else np.repeat(picture[:, :, None], 3, axis=2)

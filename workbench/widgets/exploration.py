@@ -92,7 +92,7 @@ class Exploration(Activity):
                               stop=job.stop)  # fmt: skip
 
             own = before or ask(self.own)
-            seen = pipeline.trace(photo.source, where=photo.name)
+            seen = pipeline.trace(photo.source, reader=self.own, where=photo.name)
             return seen, own if pipeline == self.own else ask(pipeline), own
 
         self.worker.submit(f"{photo.name}: {self.model.id}", work, done=self._seen, key="look")

@@ -351,7 +351,8 @@ class Sitting(Activity):
             )
             trace = None
             if isinstance(outcome, Result):
-                trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
+                reader = model.preprocessing
+                trace = (pipeline or reader).trace(photo.source, reader=reader, where=photo.name)
             return Run(photo, name, top_k, pipeline, outcome), trace
 
         def done(made: tuple[Run, Trace | None]) -> None:
