@@ -25,7 +25,8 @@ def test_moving_a_slider_changes_the_strip_the_answer_and_the_delta(explorer):
     assert explorer.delta.value == explorer.difference()._repr_html_()
     assert explorer.strip.value != strip
     assert explorer.said.value != said
-    assert "ChannelOrder" in explorer.delta.value
+    assert ("colours", "RGB", "BGR") in explorer.exploration.own.differs_from(explorer.pipeline)
+    assert ">colours</th>" in explorer.delta.value
     assert explorer.pipeline.color_format == "BGR"
 
 

@@ -105,11 +105,11 @@ def _recipes(held: Any, other: Any, image: Picture, color: Color) -> str:
     mine, theirs = pipeline_of(held, image, color), pipeline_of(other, image, color)
     if mine is None or theirs is None or mine == theirs:
         return ""
-    found = mine.difference(theirs)
-    named = [f"{key} {abridge(a)} against {abridge(b)}" for key, a, b in found[:_NAMED]]
+    found = mine.differs_from(theirs)
+    named = [f"{what}: {here} against {there}" for what, here, there in found[:_NAMED]]
     if len(found) > _NAMED:
         named.append(f"and {len(found) - _NAMED} more")
-    return ", ".join(named) or "the order of the steps"
+    return "; ".join(named)
 
 
 def _labels(held: Any, other: Any) -> str:

@@ -95,7 +95,7 @@ class Rescale(ArrayStep):
 
     def text(self) -> str:
         """Say what is done."""
-        return f"× {_fraction(self.scale)}, float32"
+        return f"× {fraction(self.scale)}, float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +329,7 @@ class NormalizeBatch(ArrayStep):
 
     def text(self) -> str:
         """Say what is done."""
-        parts = [f"× {_fraction(self.scale)}"] if self.scale != 1 else []
+        parts = [f"× {fraction(self.scale)}"] if self.scale != 1 else []
         if self.mean is not None and self.std is not None:
             parts.append(f"minus {numbers_text(self.mean)}, by {numbers_text(self.std)}")
         return ", ".join([*parts, f"{self.layout} {self.dtype}"])
@@ -384,6 +384,7 @@ def _cast(array: AnyArray, dtype: np.dtype[Any]) -> AnyArray:
     return whole.astype(dtype)
 
 
-def _fraction(scale: float) -> str:
+def fraction(scale: float) -> str:
+    """Render a scale as it is meant: 1/255 rather than 0.00392157."""
     inverse = round(1 / scale) if scale < 1 else 0
     return f"1/{inverse}" if inverse and scale == 1 / inverse else f"{scale:.6g}"

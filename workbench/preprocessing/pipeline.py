@@ -17,7 +17,7 @@ from PIL import Image
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import ConfigError, InputMismatchError, MetadataError, choices
 from workbench.preprocessing.images import WHITE, ImageSource, Rgb, Wanted, open_picture
-from workbench.preprocessing.reading import Reading
+from workbench.preprocessing.reading import STRETCHED, Reading, stretched
 from workbench.preprocessing.step import misplaced
 from workbench.preprocessing.steps import (
     STEPS,
@@ -30,7 +30,8 @@ from workbench.preprocessing.steps import (
     Step,
     as_array,
 )
-from workbench.preprocessing.trace import STRETCHED, Trace, TraceStep
+from workbench.preprocessing.trace import Trace, TraceStep
+from workbench.preprocessing.wording import Differing, differing, flat
 from workbench.timing import clock
 from workbench.units import count
 from workbench.units import shape as shape_text
@@ -298,7 +299,7 @@ class Pipeline(Displayable):
             if isinstance(step, PictureStep):
                 break
             if not isinstance(step, ArrayStep) or type(step).undo is ArrayStep.undo:
-                return _stretched(array, self._flows[done].layout), STRETCHED
+                return stretched(array, self._flows[done].layout), STRETCHED
             values = step.undo(values)
         if values.dtype != np.uint8:
             values = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
@@ -379,11 +380,24 @@ class Pipeline(Displayable):
         return dataclasses.replace(self, steps=tuple(p for s in self.steps for p in s.parts()))
 
     def difference(self, other: Pipeline) -> tuple[tuple[str, object, object], ...]:
-        """Return what differs from another pipeline: (parameter, here, there), in order."""
-        mine, theirs = _flat(self), _flat(other)
+        """Return what differs from another pipeline: (parameter, here, there), in order.
+
+        The parameters are those of the recipe; :meth:`differs_from` says it in words.
+        """
+        mine, theirs = flat(self), flat(other)
         keys = [*mine, *(key for key in theirs if key not in mine)]
         pairs = ((key, mine.get(key), theirs.get(key)) for key in keys)
         return tuple((key, here, there) for key, here, there in pairs if here != there)
+
+    def differs_from(self, other: Pipeline) -> tuple[Differing, ...]:
+        """Return what differs from another pipeline, in words: (what, here, there), in order.
+
+        >>> from workbench.preprocessing import presets
+        >>> own = presets.imagenet()
+        >>> own.differs_from(own.replace(color_format="BGR"))
+        (Differing(what='colours', here='RGB', there='BGR'),)
+        """
+        return differing(self, other)
 
     def describe(self) -> str:
         """Return an English sentence that says what is done.
@@ -435,15 +449,6 @@ def _stage_names(steps: tuple[Step, ...]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _stretched(array: NDArray[Any], layout: str) -> NDArray[np.uint8]:
-    """Show numbers whose meaning is lost: smallest value black, largest white."""
-    first = array[0] if layout.startswith("N") else array
-    values = np.nan_to_num((first.transpose(1, 2, 0) if "CHW" in layout else first).astype(float))
-    low, high = float(values.min()), float(values.max())
-    picture = np.rint((values - low) * (255 / (high - low or 1))).astype(np.uint8)
-    return np.ascontiguousarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
-
-
 def _decode_options(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     if unknown := sorted(set(values) - {"fast", "background"}):
         expected = f"a field of Decode: {choices(('fast', 'background'))}"
@@ -473,15 +478,3 @@ def _step(name: str, values: Mapping[str, Any], place: str, where: str) -> Step:
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     made: Step = kind(**plain)
     return made
-
-
-def _flat(pipeline: Pipeline) -> dict[str, object]:
-    """Return every parameter under one name, for comparison."""
-    flat: dict[str, object] = {}
-    for entry in pipeline.recipe():
-        name = str(entry["step"])
-        again = sum(key.startswith(f"{name} ") or key == name for key in flat)
-        name = f"{name} {again + 1}" if again else name
-        flat[name] = True
-        flat |= {f"{name}.{key}": value for key, value in entry.items() if key != "step"}
-    return flat

@@ -1,15 +1,19 @@
-"""What a model takes for what it is fed with."""
+"""What numbers show: drawn as they are, or as the model takes them that is fed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workbench.cards import Card, Displayable, Notes, Picture, Pictures
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+#: How the picture of a step was made that cannot be undone.
+STRETCHED = "min–max stretched"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -62,3 +66,12 @@ class Reading(Displayable):
         )
         blocks = (Pictures(shown), Notes(self.notes()))
         return Card("what the model sees", blocks, ", ".join(self.lines()))
+
+
+def stretched(array: NDArray[Any], layout: str) -> NDArray[np.uint8]:
+    """Show numbers whose meaning is lost: smallest value black, largest white."""
+    first = array[0] if layout.startswith("N") else array
+    values = np.nan_to_num((first.transpose(1, 2, 0) if "CHW" in layout else first).astype(float))
+    low, high = float(values.min()), float(values.max())
+    picture = np.rint((values - low) * (255 / (high - low or 1))).astype(np.uint8)
+    return np.ascontiguousarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)

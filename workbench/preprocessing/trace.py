@@ -10,6 +10,7 @@ import numpy as np
 
 from workbench.cards import Card, Displayable, Fold, Notes, Picture, Pictures, Table
 from workbench.preprocessing.histogram import BINS, Histograms, histograms_of
+from workbench.preprocessing.reading import STRETCHED
 from workbench.timing import Stages
 from workbench.units import count, seconds
 from workbench.units import shape as shape_text
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from workbench.preprocessing.steps import Step
 
 
-#: How the picture of a step was made that cannot be undone.
-STRETCHED = "min–max stretched"
 #: What stands beneath the pictures of a step that no longer has red first.
 BADGE = "BGR: channel 0 = blue"
 _EXCHANGED = (
@@ -225,7 +224,7 @@ class Trace(Sequence[TraceStep], Displayable):
             f"{count(len(self.steps), 'step')}, {shape_text(last.shape)} {last.dtype} "
             f"{last.layout}, {seconds(self.total_s)}"
         )
-        stretched = [s.name for s in self.steps if s.shown.startswith("min")]
+        stretched = [s.name for s in self.steps if s.shown == STRETCHED]
         told = [f"{name} cannot be undone: shown with its range stretched." for name in stretched]
         if any(s.color_format == "BGR" for s in self.steps):
             told.append(_EXCHANGED)

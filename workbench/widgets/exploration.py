@@ -112,10 +112,10 @@ class Exploration(Activity):
 
     def difference(self) -> Sheet:
         """Return the delta against the model's own recipe, and what it does to the answer."""
-        rows = tuple((name, _told(mine), _told(here)) for name, mine, here in self.delta)
+        rows = self.own.differs_from(self.pipeline)
         blocks: list[Any] = []
         if rows:
-            blocks.append(Table(("parameter", _OWN, "here"), rows, "What differs"))
+            blocks.append(Table(("what", _OWN, "here"), rows, "What differs"))
         else:
             blocks.append(Notes(("This is the model's own recipe.",)))
         said, before = self.outcome, self.own_outcome
@@ -147,14 +147,6 @@ def _bar(told: Result, index: int) -> Bar | None:
         return None
     value = float(told.probabilities[index])
     return Bar("→" if told.top[0].index == index else "", value, share(value))
-
-
-def _told(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(_told(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _place(photo: Photo) -> str:
