@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isnan, nan, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from workbench.errors import (
     LabelsError,
     MissingFileError,
 )
+from workbench.inference.recipe import in_short, turned
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.inference.source import folder_of, listed
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from workbench.inference.recipe import Recipe
     from workbench.inference.source import Kept
     from workbench.models.hub import ModelHub
     from workbench.models.model import Model
+    from workbench.preprocessing.pipeline import Pipeline
     from workbench.stopping import Stop
 
 #: Mistakes kept with their pictures: the most confident ones.
@@ -77,6 +80,7 @@ class Evaluation(Displayable):
     inference : seconds of each answer's inference
     wall_s : seconds in all
     stopped : whether someone stopped it early
+    preprocessing : what was used in place of the model's own; None for that
     """
 
     model: str
@@ -91,6 +95,7 @@ class Evaluation(Displayable):
     inference: Samples
     wall_s: float
     stopped: bool = False
+    preprocessing: Pipeline | None = None
 
     @property
     def n(self) -> int:
@@ -173,6 +178,8 @@ class Evaluation(Displayable):
         ]
         if self.errors:
             rows.append(("errors", ", ".join(f"{c} {n}" for c, n in sorted(self.errors.items()))))
+        if self.preprocessing is not None:
+            rows.append(("not its own preprocessing", in_short(self.preprocessing)))
         blocks: list[Block] = [Facts(tuple(rows))]
         seen = [i for i in np.argsort(self._recalls(), kind="stable") if self.confusion[i].any()]
         table = tuple(self._class_row(int(i)) for i in seen[:20])
@@ -236,18 +243,21 @@ def evaluate(
     images: Any,
     labels: Iterable[str | int] | None = None,
     *,
+    preprocessing: Recipe | None = None,
     hub: ModelHub | None = None,
     runner: Runner | None = None,
     progress: bool = False,
     stop: Stop | None = None,
 ) -> Evaluation:
-    """Measure a classifier on pictures whose labels are known, through its own pipeline.
+    """Measure a classifier on pictures whose labels are known.
 
     Parameters
     ----------
     model : id, Model, or path to an .onnx file
     images : an iterable of image sources; or a folder with one folder a class
     labels : the truth of each picture, as a label or an index; left out for a folder
+    preprocessing : what is done to the pictures in place of the model's own, as of
+        :meth:`Runner.classify`; None for the model's own
     hub, runner : where and how to run; None for the process's hub
     progress : show a bar
     stop : ends the work and keeps what was counted
@@ -256,6 +266,7 @@ def evaluate(
     ------
     LabelsError : a label that the model does not have, or more or fewer labels than pictures
     ConfigError : a folder with labels beside it, or pictures without
+    InputMismatchError : ``preprocessing`` gives what the model does not take
     """
     runner = runner or Runner(hub)
     handle = runner.hub.handle(model)
@@ -274,13 +285,14 @@ def evaluate(
     started = clock()
     stopped = False
     wanted = min(5, len(names))
-    answers = runner.stream(fed(), model=handle, top_k=wanted, stop=stop)
+    used = turned(handle, preprocessing)
+    answers = runner.stream(fed(), model=handle, preprocessing=used, top_k=wanted, stop=stop)
     try:
         for position, answer in enumerate(_shown(answers, images, labels, progress)):
             tally.add(answer, truths[position], position)
     except (CancelledError, InferenceTimeoutError):  # of the stop: a run's own is a Failure
         stopped = True
-    return tally.evaluation(handle.id, clock() - started, stopped)
+    return replace(tally.evaluation(handle.id, clock() - started, stopped), preprocessing=used)
 
 
 def _shown(answers: Iterator[Any], images: Any, labels: Any, progress: bool) -> Iterable[Any]:

@@ -25,6 +25,7 @@ from workbench.cards import (
     Table,
 )
 from workbench.errors import ConfigError, choices
+from workbench.inference.recipe import in_short
 from workbench.inference.results import SHOWN, Answers, Failure, Result, Results
 from workbench.units import count, seconds, share
 
@@ -243,6 +244,11 @@ class Opinions(Answers):
             )
         notes = [f"{name}: {item.error}" for name, item in zip(self.models, self, strict=True)
                  if isinstance(item, Failure)]  # fmt: skip
+        notes += [
+            f"{name}, not with its own preprocessing: {in_short(item.preprocessing)}."
+            for name, item in zip(self.models, self, strict=True)
+            if isinstance(item, Result) and item.preprocessing is not None
+        ]
         if not self.same_classes:
             notes.append(_OTHER_CLASSES)
         blocks.append(Notes(tuple(notes)))

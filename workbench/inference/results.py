@@ -22,6 +22,7 @@ from workbench.cards import (
     Stack,
     Table,
 )
+from workbench.inference.recipe import in_short
 from workbench.units import count, seconds, share
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from workbench.errors import WorkbenchError
     from workbench.inference.source import Kept
     from workbench.models.session import SessionFacts
+    from workbench.preprocessing.pipeline import Pipeline
+    from workbench.preprocessing.wording import Differing
     from workbench.tasks.classification import Prediction
     from workbench.timing import Stages
 
@@ -118,6 +121,8 @@ class Result(Displayable):
     activation : what was applied to the output, and why
     outside : whether this looks like none of the classes; None where that is not known
     classes : names of the classes where they are few, else None
+    preprocessing : what was done to the picture in place of the model's own preprocessing; None
+        where that was used, or a ready tensor came
     batch : inputs that shared the run; their inference time is divided evenly
     """
 
@@ -130,6 +135,7 @@ class Result(Displayable):
     activation: str = ""
     outside: Outside | None = None
     classes: tuple[str, ...] | None = None
+    preprocessing: Pipeline | None = None
     batch: int = 1
     _input: Kept | None = field(default=None)
 
@@ -153,6 +159,13 @@ class Result(Displayable):
         """Whether this is probably, or possibly, none of the model's classes; else empty."""
         return self.outside.verdict if self.outside is not None else ""
 
+    @property
+    def differs(self) -> tuple[Differing, ...]:
+        """What the preprocessing differs by from the model's own: (what, its own, here)."""
+        if self.preprocessing is None or self.preprocessing.reader is None:
+            return ()
+        return self.preprocessing.reader.differs_from(self.preprocessing)
+
     def picture(self) -> NDArray[np.uint8] | None:
         """Return the input small, (h, w, 3) uint8 RGB, read again.
 
@@ -161,14 +174,24 @@ class Result(Displayable):
         return None if self._input is None else self._input.picture()
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a prediction: ``rank`` (from 1), ``label``, ``index``, ``probability``."""
+        """Return a row a prediction: ``rank`` (from 1), ``label``, ``index``, ``probability``.
+
+        One more column, ``preprocessing``, says by what it differs from the model's own, where
+        it does.
+        """
         import pandas as pd
 
         rows = [(n, p.label, p.index, p.probability) for n, p in enumerate(self.top, 1)]
-        return pd.DataFrame(rows, columns=["rank", "label", "index", "probability"])
+        frame = pd.DataFrame(rows, columns=["rank", "label", "index", "probability"])
+        return (
+            frame
+            if self.preprocessing is None
+            else frame.assign(preprocessing=in_short(self.preprocessing))
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-able form: label, predictions, note, timings in ms, what ran."""
+        other = self.preprocessing
         return {
             "success": True,
             "source": self.source,
@@ -177,6 +200,7 @@ class Result(Displayable):
                 {"label": p.label, "index": p.index, "probability": p.probability} for p in self.top
             ],
             "note": self.outside.sentence() if self.outside else "",
+            **({} if other is None else {"preprocessing": other.recipe()}),
             "timings_ms": {
                 **{name: 1e3 * value for name, value in self.timings.items()},
                 "total": 1e3 * self.timings.total_s,
@@ -231,12 +255,17 @@ class Result(Displayable):
         if self.classes:
             rows.append(("it knows only", ", ".join(self.classes)))
         blocks.append(Facts(tuple(rows)))
+        other = ""
+        if self.preprocessing is not None:
+            other = ", not by its own preprocessing"
+            columns = ("what", "the model's own", "used here")
+            blocks.append(Table(columns, self.differs, "Not the model's own preprocessing"))
         doubt = f", {self.verdict}" if self.verdict else ""
         title = f"none of its classes? (nearest: {self.label})" if self.flagged else self.label
         return Card(
             f"{self.source}: {title}",
             tuple(blocks),
-            line=f"{share(self.probability)} by {self.model} in {whole}{doubt}",
+            line=f"{share(self.probability)} by {self.model} in {whole}{doubt}{other}",
         )
 
 
@@ -364,7 +393,10 @@ class Results(Answers):
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row an input: source, label, probability, flagged, note, error, *_ms …"""
+        """Return a row an input: source, label, probability, flagged, note, error, *_ms …
+
+        One more column, ``preprocessing``, where one is not the model's own: what differs.
+        """
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -386,6 +418,11 @@ class Results(Answers):
                         "error": item.code, "message": item.error.message}  # fmt: skip
             rows.append(row)
         head = ["source", "model", "label", "probability", "flagged", "note", "error", "message"]
+        if any(r.preprocessing is not None for r in self.answered):
+            head.append("preprocessing")
+            for row, item in zip(rows, self._items, strict=True):
+                told = in_short(item.preprocessing) if isinstance(item, Result) else ""
+                row["preprocessing"] = told
         frame = pd.DataFrame(rows)
         return frame if rows else pd.DataFrame(columns=head)
 
@@ -415,6 +452,8 @@ class Results(Answers):
             rows.insert(1, ("wall time", wall))
         if errors:
             rows.append(("errors", ", ".join(f"{c} {n}" for c, n in errors.most_common())))
+        recipes = dict.fromkeys(r.preprocessing for r in self.answered)
+        rows += [("not its own preprocessing", in_short(p)) for p in recipes if p is not None]
         blocks.append(Facts(tuple(rows)))
         pictures = [
             Picture(p, f"the input {r.source}", _beneath(r))

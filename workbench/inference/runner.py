@@ -34,6 +34,7 @@ from workbench.errors import (
 from workbench.host import host
 from workbench.inference.metrics import Metrics
 from workbench.inference.opinion import OpinionGrid, Opinions, same_classes
+from workbench.inference.recipe import turned
 from workbench.inference.results import SHOWN, Failure, Outputs, Outside, Result, Results
 from workbench.inference.source import Kept, fetched, is_address, is_one, keep, listed, name_of
 from workbench.models.hub import ModelHub, default_hub
@@ -51,7 +52,9 @@ from workbench.units import count, seconds, shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.inference.recipe import Recipe
     from workbench.preprocessing.images import ImageSource
+    from workbench.preprocessing.pipeline import Pipeline
     from workbench.stopping import Stop
 
 #: Loading faster than this is finding the model live, and no stage of its own (seconds).
@@ -74,6 +77,7 @@ class _Job:
     top_k: int
     timeout_s: float
     stop: Stop | None
+    turned: Pipeline | None = None  # in place of the model's own preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,7 @@ class Runner(Displayable):
         input: Any,
         model: str | Path | Model | list[Any] | tuple[Any, ...],
         *,
+        preprocessing: Recipe | None = None,
         top_k: int | None = None,
         timeout_s: float | None = None,
         stop: Stop | None = None,
@@ -150,24 +155,34 @@ class Runner(Displayable):
         A dict of arrays (input name → array) gives raw :class:`Outputs` from any model (there
         ``top_k`` has no meaning); a ready batch, (N, C, H, W) or (N, H, W, C), goes to
         :meth:`classify_tensor`; everything else is a picture, or many (also as (N, H, W, 3)
-        uint8), and goes to :meth:`classify`.
+        uint8), and goes to :meth:`classify`, as ``preprocessing`` does, which what is ready
+        has no use for.
         """
         if isinstance(model, (list, tuple)):  # only pictures are the same to several models
             told: Opinions | OpinionGrid = self.classify(
-                input, model=model, top_k=top_k, timeout_s=timeout_s, stop=stop
+                input,
+                model=model,
+                preprocessing=preprocessing,
+                top_k=top_k,
+                timeout_s=timeout_s,
+                stop=stop,
             )
             return told
         if isinstance(input, Mapping):
+            _refuse(preprocessing, "arrays by name")
             handle = self.hub.handle(model)
             return self._outputs(input, handle, timeout_s=timeout_s, stop=stop)
         ready = isinstance(input, np.ndarray) and input.ndim == 4
         if ready and input.dtype == np.uint8:
             handle = self.hub.handle(model)
             ready = check_feeds(handle.inputs, {handle.image_input: input}) is None
-        call = self.classify_tensor if ready else self.classify
-        answer: Result | Results = call(
-            input, model=model, top_k=top_k, timeout_s=timeout_s, stop=stop
-        )
+        limits: dict[str, Any] = {"top_k": top_k, "timeout_s": timeout_s, "stop": stop}
+        answer: Result | Results
+        if ready:
+            _refuse(preprocessing, "a ready batch")
+            answer = self.classify_tensor(input, model=model, **limits)
+        else:
+            answer = self.classify(input, model=model, preprocessing=preprocessing, **limits)
         return answer
 
     def classify(
@@ -175,6 +190,7 @@ class Runner(Displayable):
         images: ImageSource | Iterable[ImageSource],
         *,
         model: str | Path | Model | list[Any] | tuple[Any, ...],
+        preprocessing: Recipe | None = None,
         top_k: int | None = None,
         timeout_s: float | None = None,
         stop: Stop | None = None,
@@ -187,6 +203,10 @@ class Runner(Displayable):
             an https address, which is fetched; an iterable of those; or a folder, whose pictures
             are taken in the order of names
         model : id, Model, or path to an .onnx file; or a list of those, each asked in turn
+        preprocessing : what is done to the pictures in place of the model's own: a Pipeline
+            (``model.preprocessing.replace(color_format="BGR")``), the name of a preset, which is
+            fitted to the model's input, or a recipe as ``Pipeline.recipe()`` gives it. The answer
+            says which it was, and what differs; None for the model's own
         top_k : classes in the answer; None for the runner's
         timeout_s : limit of one run in seconds
         stop : ends the work; of many, what was finished is kept
@@ -201,11 +221,12 @@ class Runner(Displayable):
         Raises
         ------
         UnsupportedInputsError : the model takes no single picture
+        InputMismatchError : ``preprocessing`` gives what the model does not take
         ImageError and its children, InferenceTimeoutError, OutputNotFiniteError, … : one picture
         """
         if isinstance(model, (list, tuple)):
-            return self._several(images, list(model), top_k, timeout_s, stop)
-        job = self._job(model, top_k, timeout_s, stop)
+            return self._several(images, list(model), preprocessing, top_k, timeout_s, stop)
+        job = self._job(model, top_k, timeout_s, stop, preprocessing)
         if is_one(images):
             return self._one(images, job)
         started = clock()
@@ -263,6 +284,7 @@ class Runner(Displayable):
         images: ImageSource | Iterable[ImageSource],
         *,
         model: str | Path | Model,
+        preprocessing: Recipe | None = None,
         top_k: int | None = None,
         timeout_s: float | None = None,
         stop: Stop | None = None,
@@ -270,9 +292,10 @@ class Runner(Displayable):
         """Classify many pictures one after another, in bounded memory, in their order.
 
         Pictures are decoded ahead in :attr:`workers` threads while the engine runs; at most a
-        few batches are in memory. The iterable may be endless.
+        few batches are in memory. The iterable may be endless. ``preprocessing`` is as of
+        :meth:`classify`.
         """
-        return self._stream(images, self._job(model, top_k, timeout_s, stop))
+        return self._stream(images, self._job(model, top_k, timeout_s, stop, preprocessing))
 
     def _stream(self, images: Any, job: _Job) -> Iterator[Result | Failure]:
         job.model.image_input  # noqa: B018  (refuses what is no classifier before any work)
@@ -284,7 +307,7 @@ class Runner(Displayable):
             try:
                 while True:
                     while len(waiting) < ahead and (source := next(sources, _END)) is not _END:
-                        future = pool.submit(_prepared, job.model, source, job.stop)
+                        future = pool.submit(_prepared, job, source)
                         waiting.append((name_of(source), future))
                     if not waiting:
                         return
@@ -302,6 +325,7 @@ class Runner(Displayable):
         self,
         images: Any,
         models: list[str | Path | Model],
+        preprocessing: Recipe | None,
         top_k: int | None,
         timeout_s: float | None,
         stop: Stop | None,
@@ -310,12 +334,12 @@ class Runner(Displayable):
         asked: list[_Asked] = []
         for model in models:
             try:
-                job = self._job(model, top_k, timeout_s, stop)
+                job = self._job(model, top_k, timeout_s, stop, preprocessing)
                 asked.append(_Asked(job.model.id, job))
             except ConfigError:
                 raise  # an argument that cannot be, rather than a model that fails
             except WorkbenchError as error:
-                asked.append(_Asked(str(model), error))
+                asked.append(_Asked(str(getattr(model, "id", model)), error))
         names = _names(asked)
         same = same_classes(one.job.model.labels for one in asked if isinstance(one.job, _Job))
         call = self._opinions if is_one(images) else self._opinion_grid
@@ -395,20 +419,22 @@ class Runner(Displayable):
         top_k: int | None,
         timeout_s: float | None,
         stop: Stop | None,
+        preprocessing: Recipe | None = None,
     ) -> _Job:
         if top_k is None:
             top_k = self.top_k
         else:
             require_count("top_k", top_k)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        return _Job(self.hub.handle(model), top_k, limit_s, stop)
+        handle = self.hub.handle(model)
+        return _Job(handle, top_k, limit_s, stop, turned(handle, preprocessing))
 
     def _one(self, source: Any, job: _Job) -> Result:
         model = job.model
         started = clock()
         try:
             model.image_input  # noqa: B018  (refuses what is no classifier before any work)
-            kept, batch, parts = _prepared(model, source, job.stop)
+            kept, batch, parts = _prepared(job, source)
             batch = _filled(batch, model.batch_axis)
             told = [(parts, name_of(source), kept)]
             result = self._answer(batch, told, job, started)[0]
@@ -549,6 +575,7 @@ class Runner(Displayable):
                         rule.others, found.outside, rule.threshold, rule.score, rule.note
                     ),
                     classes=few,
+                    preprocessing=job.turned,
                     batch=n,
                     _input=kept,
                 )
@@ -662,17 +689,24 @@ def _filled(batch: NDArray[Any], fixed: int | None) -> NDArray[Any]:
     return np.concatenate([batch, rest])
 
 
-def _prepared(model: Model, source: Any, stop: Stop | None = None) -> Prepared:
+def _prepared(job: _Job, source: Any) -> Prepared:
     """Preprocess a source, and keep of it what can be read a second time for its thumbnail."""
+    steps = job.turned or job.model.preprocessing
     if is_address(source):
         begun = clock()
-        source = fetched(source, stop)
+        source = fetched(source, job.stop)
         fetch_s = clock() - begun
         kept = keep(source)
-        batch, parts = model.preprocessing.timed(source)
+        batch, parts = steps.timed(source)
         return kept, batch, {"fetch": fetch_s, **parts}
     if hasattr(source, "read") and not hasattr(source, "getexif"):
         source = read_bytes(source)[0]  # a file-like object can be read once only
     kept = keep(source)  # before the picture is read: a file that changes meanwhile is not shown
-    batch, parts = model.preprocessing.timed(source)
+    batch, parts = steps.timed(source)
     return kept, batch, parts
+
+
+def _refuse(preprocessing: Recipe | None, what: str) -> None:
+    """Refuse a preprocessing beside what is ready."""
+    if preprocessing is not None:
+        raise ConfigError("preprocessing", f"given beside {what}", "None: it is for pictures")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.inference import recipe
 from workbench.inference.results import Failure, Result
 from workbench.inference.source import Kept, fetched, folder_of, is_address, listed, name_of
-from workbench.preprocessing import presets
 from workbench.timing import Stages
 from workbench.units import count
 from workbench.widgets.transfer import Upload
@@ -80,16 +80,7 @@ def named(text: str, *, most: int) -> list[Photo]:
 
 def fitted(preset: str | None, own: Pipeline) -> Pipeline | None:
     """Return a preset, fitted to the input of a model with its ``own`` pipeline; None for None."""
-    if preset is None:
-        return None
-    return presets.get(
-        preset,
-        size=own.size,
-        color_format=own.color_format,
-        layout=own.layout,
-        channels=own.channels,
-        dtype=own.dtype,
-    )
+    return None if preset is None else recipe.fitted(preset, own)
 
 
 def classify(
@@ -106,7 +97,8 @@ def classify(
     The answer carries the picture's name, the times of all stages, and of the picture only
     what its thumbnail needs.
     """
-    steps = model.preprocessing if pipeline is None else pipeline
+    other = recipe.turned(model, pipeline)
+    steps = other or model.preprocessing
     batch, parts = steps.timed(photo.source, where=photo.name)
     result = runner.classify_tensor(batch, model=model, top_k=top_k, stop=stop)
     assert isinstance(result, Result), "one picture, one answer"
@@ -116,6 +108,7 @@ def classify(
         result,
         source=photo.name,
         timings=Stages(stages, sum(stages.values())),
+        preprocessing=other,
         _input=None if picture is None else Kept(picture),
     )
 
