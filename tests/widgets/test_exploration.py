@@ -99,7 +99,8 @@ def test_the_recipe_can_be_copied_as_json_and_as_code(exploration):
     told = json.loads(exploration.json())["preprocessing"]
     assert Pipeline.from_recipe(told) == exploration.pipeline
     space: dict = {}
-    exec(compile(exploration.code().rpartition("\n")[0], "cell", "exec"), space)
+    assert exploration.wait(60)
+    exec(compile(exploration.code(), "cell", "exec"), space)
     assert space["pipeline"] == exploration.pipeline
 
 

@@ -221,6 +221,14 @@ class ModelHub(Displayable):
             raise
         return model
 
+    def named(self, name: str) -> tuple[Path, Mapping[str, Any] | None] | None:
+        """Return the file and the description that a name was given by :meth:`preload`.
+
+        None for a name that it was not given; a description of None is that of the file.
+        """
+        known = self._named.get(name)
+        return None if known is None else (known.path, known.metadata)
+
     def passport(self, model: str | Path | Model) -> Passport:
         """Return what is known of a model, and who says so, without loading it."""
         if isinstance(model, Model):

@@ -89,7 +89,13 @@ def upload(
     return Uploader(Intake(run or classified, own=run is None))
 
 
-def preprocessing_explorer(model: Model, image: ImageSource, *, top_k: int = 5) -> Explorer:
+def preprocessing_explorer(
+    model: Model,
+    image: ImageSource,
+    *,
+    top_k: int = 5,
+    folder: str | Path = "workbench_sitting",
+) -> Explorer:
     """Return sliders for a model's preprocessing; the strip and the answer change live.
 
     Parameters
@@ -97,6 +103,7 @@ def preprocessing_explorer(model: Model, image: ImageSource, *, top_k: int = 5) 
     model : whose own recipe it begins with
     image : anything that stands for one picture
     top_k : classes in an answer
+    folder : where a picture that is in memory alone goes with the code that is copied
 
     Returns
     -------
@@ -105,7 +112,7 @@ def preprocessing_explorer(model: Model, image: ImageSource, *, top_k: int = 5) 
     from workbench.widgets.exploration import Exploration
     from workbench.widgets.explorer import Explorer
 
-    return Explorer(Exploration(model, image, top_k=top_k))
+    return Explorer(Exploration(model, image, top_k=top_k, folder=folder))
 
 
 def model_browser(hub: ModelHub | None = None) -> ModelBrowser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cards import Bar, BarGrid, Card, Notes, Table
@@ -11,10 +12,11 @@ from workbench.errors import ConfigError
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.models.model import Model
+from workbench.settings import audience
 from workbench.units import share
 from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
-from workbench.widgets.script import pipeline_code
+from workbench.widgets.script import Script
 from workbench.widgets.sheet import Sheet
 from workbench.widgets.trial import Photo, answer
 
@@ -36,6 +38,7 @@ class Exploration(Activity):
     model : whose own recipe it begins with
     image : anything that stands for one picture
     top_k : classes in an answer
+    folder : where a picture that is in memory alone goes with the code that is copied
 
     Attributes
     ----------
@@ -45,11 +48,18 @@ class Exploration(Activity):
     outcome, own_outcome : what the model says to it, and to its own recipe's picture
     """
 
-    def __init__(self, model: Model, image: ImageSource, *, top_k: int = 5) -> None:
+    def __init__(
+        self,
+        model: Model,
+        image: ImageSource,
+        *,
+        top_k: int = 5,
+        folder: str | Path = "workbench_sitting",
+    ) -> None:
         super().__init__()
         if not isinstance(model, Model):
             raise ConfigError("model", model, "a Model: hub.load('cifar10')")
-        self.model, self.top_k = model, top_k
+        self.model, self.top_k, self.folder = model, top_k, Path(folder)
         self.runner = Runner(model.hub)
         self.photo = Photo.of(image)
         self.own: Pipeline = model.preprocessing
@@ -129,12 +139,20 @@ class Exploration(Activity):
         return Sheet(Card(f"recipe for {self.model.id}", tuple(blocks)))
 
     def code(self) -> str:
-        """Return the recipe as Python."""
-        return (
-            "import workbench as wb\n\n"
-            f"pipeline = {pipeline_code(self.pipeline)}\n"
-            f"wb.Runner().classify_tensor(pipeline({_place(self.photo)}), model={self.model.id!r})"
-        )
+        """Return the recipe, and the answer to it, as a cell: for the author of a notebook.
+
+        A picture that is in memory alone is written below ``folder`` first, under a name with
+        its checksum, so that the cell finds it.
+        """
+        return self._script(self.folder)
+
+    def offered(self) -> str:
+        """Return the same for whoever sits before the browser; nobody else's disk is written to."""
+        return self._script(None if audience() else self.folder)
+
+    def _script(self, folder: Path | None) -> str:
+        script = Script(self.model.hub)
+        return script.single(self.model, self.photo, self.pipeline, self.top_k, folder)
 
     def json(self) -> str:
         """Return the recipe as the field of a metadata file."""
@@ -147,7 +165,3 @@ def _bar(told: Result, index: int) -> Bar | None:
         return None
     value = float(told.probabilities[index])
     return Bar("→" if told.top[0].index == index else "", value, share(value))
-
-
-def _place(photo: Photo) -> str:
-    return repr(photo.source if isinstance(photo.source, str) else photo.name)

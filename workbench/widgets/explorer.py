@@ -65,7 +65,9 @@ class Explorer(Panel):
         return self.exploration.difference()
 
     def _code(self) -> None:
-        self.snippet.offer(self.exploration.code(), "The recipe as Python")
+        self.exploration.attempt(
+            lambda: self.snippet.offer(self.exploration.offered(), "The recipe as Python")
+        )
 
     def _json(self) -> None:
         self.snippet.offer(self.exploration.json(), "The recipe for a metadata file")

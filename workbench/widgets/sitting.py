@@ -439,7 +439,7 @@ class Sitting(Activity):
                 self._loading = ""
 
         def done(_: object) -> None:
-            self._script.add_model(name, newcomer.path, metadata)
+            self._script.add_model(name)
             self.newcomer, self.model, self.pipeline = None, name, None
             self._again()
             self.changed()

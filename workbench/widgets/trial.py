@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference import recipe
 from workbench.inference.results import Failure, Result
@@ -43,6 +45,8 @@ class Photo:
             return cls(source.name, source.content)
         if hasattr(source, "read") and not hasattr(source, "getexif"):  # can be read once only
             return cls(name_of(source), source.read())
+        if isinstance(source, np.ndarray):  # what is written to it later is another picture
+            return cls(name_of(source), source.copy())
         path = isinstance(source, (str, Path))
         return cls(name_of(source), str(source) if path else source)
 
