@@ -60,6 +60,61 @@ def saying(result: Result, *labels: str | None) -> Opinions:
     return Opinions(items, models=names, wall_s=1.0)
 
 
+def doubting(result: Result, *verdicts: str) -> Opinions:
+    """Opinions that all name the same class, with these doubts: "probably", "possibly" or ""."""
+    from dataclasses import replace
+
+    from workbench.inference.results import Outside
+
+    made = {
+        "probably": Outside(1.0, 2.0, "max_logit", "probably none of my classes", 9, 10),
+        "possibly": Outside(3.0, 2.0, "max_logit", "probably none of my classes", 1, 10),
+        "": Outside(9.0, 2.0, "max_logit", "probably none of my classes", 0, 10),
+    }
+    items = [replace(result, outside=made[verdict]) for verdict in verdicts]
+    return Opinions(items, models=[f"m{n}" for n in range(len(items))], wall_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "headline"),
+    [
+        (("", ""), "cat, say both models"),
+        (("probably", "probably"), "none of their classes? (nearest for both models: cat)"),
+        (("probably", ""), "cat, say both models; 1 of 2: probably none of its classes"),
+        (("", "possibly"), "cat, say both models; 1 of 2: possibly none of its classes"),
+        (
+            ("probably", "possibly"),
+            "cat, say both models; 1 of 2: probably none of its classes; "
+            "1 of 2: possibly none of its classes",
+        ),
+        (("", "", ""), "cat, say all 3 models"),
+        (("probably",), "1 of 1 model answered; 1: probably none of its classes"),
+    ],
+)
+def test_models_that_agree_and_doubt_it_do_not_headline_as_if_they_were_sure(
+    runner: Runner, verdicts, headline
+) -> None:
+    told = doubting(runner.classify(wb.example("cat"), model="cifar10"), *verdicts)
+    title = told._card().title
+    assert title == f"cat.png: {headline}"
+    assert f"<strong>{title}</strong>" in told._repr_html_()
+    for number, verdict in enumerate(verdicts):
+        sentence = f"m{number}: {verdict.capitalize()} none of my classes: the max logit score"
+        assert (sentence in told._repr_html_()) == bool(verdict)
+    assert headline in repr(told)
+    told.plot()
+
+
+def test_models_that_differ_headline_their_doubts_too(runner: Runner) -> None:
+    coffee = runner.classify(wb.example("coffee"), model=PAIR)
+    assert any(r.verdict for r in coffee)
+    assert "none of" in coffee._card().title
+    grid = runner.classify([wb.example("coffee"), wb.example("cat")], model=PAIR)
+    noted = sum(any(r.verdict for r in row) for row in grid)
+    fact = ("noted as none of the classes", f"{noted} of 2 inputs, by a model or more")
+    assert fact in grid._card().facts()
+
+
 def test_several_models_answer_side_by_side(opinions: Opinions) -> None:
     assert opinions.models == (*PAIR, "nope")
     assert len(opinions) == 3

@@ -216,21 +216,36 @@ class Opinions(Answers):
         return sorted(spelt.values(), key=weight)[:most]
 
     def _verdict(self) -> str:
-        """Say in one line who agrees."""
-        said = self._said
+        """Say in one line who agrees, and whether they believe it themselves."""
+        said, doubt = self._said, self._doubt()
         if len(said) < 2:
-            return f"{len(said)} of {count(len(self), 'model')} answered"
+            return f"{len(said)} of {count(len(self), 'model')} answered{doubt}"
+        everyone = "both models" if len(said) == 2 else f"all {len(said)} models"
+        if self.agree and all(r.flagged for r in self.answered):
+            return f"none of their classes? (nearest for {everyone}: {said[0]})"
         if self.agree:
-            return f"{said[0]}, say all {len(said)} models"
+            return f"{said[0]}, say {everyone}{doubt}"
         counts = Counter(map(key_of, said))
         spelt = {key_of(label): label for label in reversed(said)}
-        return "models differ: " + ", ".join(f"{spelt[k]} {n}" for k, n in counts.most_common())
+        told = ", ".join(f"{spelt[k]} {n}" for k, n in counts.most_common())
+        return f"models differ: {told}{doubt}"
+
+    def _doubt(self) -> str:
+        """Say how many answers come with a note that it may be none of the classes."""
+        told = Counter(r.verdict for r in self.answered if r.verdict)
+        among = f" of {len(self.answered)}" if len(self.answered) > 1 else ""
+        return "".join(f"; {n}{among}: {verdict}" for verdict, n in sorted(told.items())[::-1])
 
     def _card(self) -> Card:
         blocks: list[Block] = []
         picture = self.picture()
         if picture is not None:
             blocks.append(Pictures((Picture(picture, f"the input {self.source}"),)))
+        answers = list(zip(self.models, self._items, strict=True))
+        doubts = [(name, r) for name, r in answers if isinstance(r, Result) and r.verdict]
+        for urgent in (True, False):
+            lines = (f"{name}: {' '.join(r.notes())}" for name, r in doubts if r.flagged is urgent)
+            blocks.append(Notes(tuple(lines), urgent=urgent))
         asked = zip(self.models, self._items, self.marks, strict=True)
         rows = tuple(_row(name, item, mark) for name, item, mark in asked)
         columns = ("model", "answer", "probability", "compared", "time", "ran on", "note")
@@ -382,6 +397,10 @@ class OpinionGrid(Sequence[Opinions], Displayable):
             ("all agree on", f"{share(self.agreement)} of {count(several, 'input')}"),
             ("wall time", seconds(self.wall_s)),
         ]
+        noted = sum(any(r.verdict for r in row.answered) for row in self)
+        if noted:
+            told = f"{noted} of {count(len(self), 'input')}, by a model or more"
+            rows.append(("noted as none of the classes", told))
         for name, column in zip(self.models, self._columns, strict=True):
             if column.failures:
                 codes = Counter(f.code for f in column.failures)
