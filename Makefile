@@ -3,10 +3,10 @@ PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,python3)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 
 .DEFAULT_GOAL := help
-.PHONY: help install format check test browser notebooks refresh bench clean
+.PHONY: help install format check test browser notebooks check-notebooks bench clean
 
 help:  ## print these verbs
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 18
 
 install:  ## make .venv and install the project into it, editable, with what tests and checks need
 	python3 -m venv .venv
@@ -28,11 +28,11 @@ test:  ## all tests and doctests, with no network
 browser:  ## the tests in a real browser alone; what they saw is kept in build/screenshots
 	SCREENSHOTS=$(or $(SCREENSHOTS),build/screenshots) $(PYTHON) -m pytest tests/browser
 
-notebooks:  ## run every notebook and compare with what is stored
-	$(if $(NOTEBOOKS),$(PYTHON) -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS),@echo "no notebooks")
-
-refresh:  ## run every notebook and store what it shows
+notebooks:  ## run every notebook and store what it shows; NOTEBOOKS=… for some of them
 	$(if $(NOTEBOOKS),$(PYTHON) -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS),@echo "no notebooks")
+
+check-notebooks:  ## run every notebook and compare with what is stored
+	$(if $(NOTEBOOKS),$(PYTHON) -m pytest -p no:cov --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 bench:  ## measure what this project claims about its own speed
 	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) "$$script" || exit 1; done

@@ -98,13 +98,45 @@ def test_the_example_of_settings_changes_nothing_as_it_stands(tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     "verb",
-    ["install", "format", "check", "test", "browser", "notebooks", "refresh", "bench", "clean"],
+    [
+        "install",
+        "format",
+        "check",
+        "test",
+        "browser",
+        "notebooks",
+        "check-notebooks",
+        "bench",
+        "clean",
+    ],
 )
 def test_the_makefile_explains_every_verb(verb):
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{verb}:  ## \w", text, re.MULTILINE)
     assert re.search(rf"^\.PHONY:.* {verb}\b", text, re.MULTILINE)
     assert f"`make {verb}`" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def _recipe(verb: str) -> str:
+    """Return the commands of a verb of the Makefile."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    found = re.search(rf"^{verb}:.*\n((?:\t.*\n)+)", text, re.MULTILINE)
+    assert found, verb
+    return found[1]
+
+
+def test_one_verb_stores_the_notebooks_and_another_compares_them_as_ci_does():
+    stores, compares = _recipe("notebooks"), _recipe("check-notebooks")
+    assert "--execute --inplace" in stores
+    assert "nbval" not in stores
+    assert "--inplace" not in compares
+    command = "-m pytest -p no:cov --nbval --nbval-sanitize-with tests/nbval.cfg"
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert command in compares
+    assert command in ci
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert "`make check-notebooks` runs them again and compares" in readme
+    assert "`make notebooks` stores" in readme
 
 
 def test_the_rules_of_the_notebooks_are_in_pairs_with_nothing_between():
