@@ -316,6 +316,8 @@ _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
 _NUMBER = "text-align:right;vertical-align:top;padding:2px 10px 2px 0;white-space:nowrap"
 #: A cell with a sentence keeps room for it, also in a narrow window, which then scrolls.
 _SENTENCE, _SENTENCE_LETTERS = ";min-width:13em", 40
+#: A longer word breaks: an address does, a checksum (64 letters) stays whole.
+_WORD_LETTERS = 70
 #: A cell that is shorter stays on one line: a shape, a count with its unit.
 _ONE_LINE, _SHORT_LETTERS = ";white-space:nowrap", 24
 #: A number and its unit, which stay together where a line wraps.
@@ -352,7 +354,7 @@ def _html(block: Block) -> str:
         case Facts(rows, title):
             body = "".join(
                 f"<tr><th scope='row' style='{_CELL}{_short(n)}'>{leaf(n)}</th>"
-                f"<td style='{_CELL}'>{leaf(v)}</td></tr>"
+                f"<td style='{_CELL}{_breaking(v)}'>{leaf(v)}</td></tr>"
                 for n, v in rows
             )
             return _table(title or "Facts", body, hidden=not title)
@@ -416,6 +418,12 @@ def _short(name: str) -> str:
     return _ONE_LINE if len(name) <= _SHORT_LETTERS else ""
 
 
+def _breaking(text: str) -> str:
+    """Let a very long word, an address, break anywhere rather than run out of the page."""
+    long_ = any(len(word) > _WORD_LETTERS for word in text.split())
+    return f"{_SENTENCE};overflow-wrap:anywhere" if long_ else ""
+
+
 def _table(caption: str, body: str, *, hidden: bool = False, room: str = "") -> str:
     hide = ";position:absolute;left:-10000px" if hidden else ""
     width = f"width:100%;max-width:{room};table-layout:auto;" if room else ""
@@ -446,6 +454,7 @@ def _html_cell(position: int, text: str, style: str) -> str:
     room = _SENTENCE if len(text) > _SENTENCE_LETTERS else ""
     if (" " in text or "-" in text) and style != _NUMBER:
         room = _short(text) or room
+    room = _breaking(text) or room
     kind, scope = ("td", "") if position else ("th", " scope='row'")
     return f"<{kind}{scope} style='{style}{room}'>{leaf(text)}</{kind}>"
 

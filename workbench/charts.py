@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import drawing
 from workbench.cards import PALETTE, plain
-from workbench.drawing import drawable, only_rows, short
+from workbench.drawing import drawable, headline, only_rows, short
 from workbench.units import factor, seconds, share, time_unit
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def nodes(
         longest = max((drawable(rows[at][2]) for at in ranked), default=0.0)
         only_rows(top, len(ranked), 1.3 * longest or 1.0)
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
         _strip(strip, rows, marks, looks)
     return figure
 
@@ -139,7 +139,7 @@ def changes(
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
         for look, name in ((_BEFORE, names[0]), (_AFTER, names[1])):
             axes.barh(0, 0, label=short(name, 44), **look)
         figure.legend(loc="outside lower left", ncols=2, fontsize=8)
@@ -161,6 +161,7 @@ def cold_starts(
     title : stands above
     """
     figure = drawing.stacked_bars(rows, title=title)
+    figure.set_figheight(figure.get_figheight() + 0.3)  # for the words below, and the marks
     longest = max((sum(map(drawable, parts.values())) for parts in rows.values()), default=0.0)
     scale, unit = time_unit(longest)
     furthest = 1.12 * longest
@@ -170,7 +171,7 @@ def cold_starts(
         axes.plot(marks, [place + 0.4] * len(marks), "|", ms=8, mew=1.2, color=_INK)
         furthest = max([furthest, *(1.03 * mark * scale for mark in marks)])
     axes.set_xlim(0, furthest / scale or 1.0)
-    axes.set_xlabel(f"time ({unit}); beneath each bar: first answers, one process a mark")
+    axes.set_xlabel(f"time ({unit})\nbeneath each bar: first answers, one process a mark")
     return figure
 
 
@@ -231,7 +232,7 @@ def pareto(
         axes.set_xlabel(f"{cost}, of the reference's (left is better)")
         axes.set_ylabel(close)
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
         figure.legend(loc="outside lower left", fontsize=8, handletextpad=0.3)
     return figure
 
@@ -283,7 +284,7 @@ def ranking(
             fontsize=8.5,
         )
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
         if below:
             lower = parts[1].subplots()
             for place, (_, value, instead) in enumerate(effects):

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _INK, _FAINT, _GRID, _TINT = "#222222", "#666666", "#dddddd", "#cfe0f0"
 _HATCHES = ("", "///", "...", "\\\\\\", "xxx", "---", "ooo")
+#: Bold letters of a title that surely fit into an inch, at 10.5 points.
+_LETTERS_PER_IN = 10.5
 _WIDTH_IN = 7.0
 _ROW_IN = 0.34
 _LONGEST = 36
@@ -150,6 +152,14 @@ def as_svg(figure: Figure) -> tuple[bytes, int, str]:
     return sink.getvalue(), round(96 * figure.get_figwidth()), "; ".join(words)
 
 
+def headline(figure: Any, title: str) -> None:
+    """Write a title over the whole width of a figure: in two lines where one is too short."""
+    lines = wrap(plain(title), int(_LETTERS_PER_IN * figure.get_figwidth()), max_lines=2,
+                 placeholder="…")  # fmt: skip
+    figure.set_figheight(figure.get_figheight() + 0.2 * (len(lines) - 1))  # the rest keeps its room
+    figure.suptitle("\n".join(lines), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+
+
 def _canvas(width_in: float, height_in: float) -> Drawing:
     return Drawing(figsize=(width_in, height_in), dpi=100, layout="constrained")
 
@@ -187,7 +197,7 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], *, title: str = "") ->
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
         if names:
             figure.legend(
                 handles=[_patch(number, name) for number, name in enumerate(_named(names, rows))],
@@ -273,7 +283,7 @@ def picture_strip(
             axes.set_title(short(label, 20), fontsize=9, loc="center")
             axes.set_xlabel("\n".join(beneath[number - 1]), fontsize=7.5)
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
     return figure
 
 
@@ -365,7 +375,7 @@ def bars_side_by_side(
             lines = (short(name, 20), short(mark, 24)) if mark else (short(name, 20),)
             grid[number].set_title("\n".join(lines), fontsize=9)
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
     return figure
 
 
@@ -422,7 +432,7 @@ def histograms(
                 named.values(), map(short, named), loc="outside lower left", ncols=len(named)
             )
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
     return figure
 
 
@@ -531,7 +541,7 @@ def only_rows(axes: Axes, rows: int, widest: float, title: str = "") -> None:
     axes.tick_params(axis="y", length=0)
     axes.spines["bottom"].set_visible(False)
     if title:
-        axes.set_title(short(title, 90))
+        headline(axes.get_figure(root=True), title)
 
 
 def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
@@ -562,7 +572,7 @@ def spread(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         axes.grid(axis="x")
         axes.set_xlabel(f"time ({unit})")
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
     return figure
 
 
@@ -615,8 +625,7 @@ def verdict(
     with mpl.rc_context(_STYLE):
         figure = _canvas(_WIDTH_IN + 1.0, 3.6)
         if title:
-            lines = "\n".join(wrap(plain(title), 100, max_lines=2, placeholder="…"))
-            figure.suptitle(lines, fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         _ratios(left, ratios, itself, interval, threshold, looks)
         left.set_ylabel("ratio of the times")
@@ -714,7 +723,7 @@ def ecdf(rows: Mapping[str, Sequence[float]], *, title: str = "") -> Figure:
         _ecdf(axes, rows)
         axes.set_ylabel("share of runs")
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
     return figure
 
 
@@ -739,14 +748,11 @@ def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = 
             colour = PALETTE[number % len(PALETTE)]
             axes.plot(xs, ys, markers[number % len(markers)], ms=6, color=colour,
                       label=short(group))  # fmt: skip
-            for turn, ((_, name, _, _), x, y) in enumerate(zip(mine, xs, ys, strict=True)):
-                rest = name.removeprefix(f"{group}, ")
-                if rest != name and len(known) <= _NAMED_POINTS:
-                    axes.annotate(short(rest, 26), (x, y), fontsize=7,
-                                  xytext=(5, 3 if turn % 2 else -9),
-                                  textcoords="offset points", color=_FAINT)  # fmt: skip
         axes.set_xlim(0, 1.18 * max((p[2] for p in known), default=1.0) / scale)
         axes.set_ylim(0, 1.12 * max((p[3] for p in known), default=1.0))
+        if len(known) <= _NAMED_POINTS:
+            _beside(axes, [(p[2] / scale, p[3], p[1].removeprefix(f"{p[0]}, ")) for p in known
+                           if p[1].startswith(f"{p[0]}, ")])  # fmt: skip
         axes.grid()
         axes.set_xlabel(f"median time of a run ({unit})")
         axes.set_ylabel("pictures a second")
@@ -754,8 +760,42 @@ def throughput(points: Sequence[tuple[str, str, float, float]], *, title: str = 
             # below, where no sign of it can be taken for a point
             figure.legend(loc="outside lower left", ncols=3, fontsize=8.5)
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
     return figure
+
+
+def _beside(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Write the names of points beside them, each where it covers no point and no other name.
+
+    Places are tried from the nearest on; a name that is not close has a line to its point. What
+    finds no place is left out.
+    """
+    figure: Any = axes.get_figure(root=True)
+    # what the axes will measure, in points: the layout is known only when it is drawn
+    wide, tall = 72 * (figure.get_figwidth() - 0.75), 72 * (figure.get_figheight() - 1.2)
+    right, top = axes.get_xlim()[1], axes.get_ylim()[1]
+    dots = [(wide * x / right, tall * y / top) for x, y, _ in points]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
+    for (x, y, name), (px, py) in zip(points, dots, strict=True):
+        text = short(name, 26)
+        length = 3.9 * len(text)  # of 7 points
+        for dx, dy in ((dx, dy) for dy in (3, -9, 14, -20, 25, -31, 36, -42) for dx in (6, -6)):
+            left = px + dx if dx > 0 else px + dx - length
+            box = (left, py + dy, left + length, py + dy + 8)
+            inside = min(box) >= 0 and box[2] <= wide and box[3] <= tall
+            if not inside or any(_overlap(box, other) for other in taken):
+                continue
+            taken.append(box)
+            far = dy not in (3, -9)
+            axes.annotate(text, (x, y), fontsize=7, xytext=(dx, dy), textcoords="offset points",
+                          ha="left" if dx > 0 else "right", color=_FAINT,
+                          arrowprops={"arrowstyle": "-", "lw": 0.5, "color": _FAINT,
+                                      "shrinkA": 0, "shrinkB": 3} if far else None)  # fmt: skip
+            break
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 #: With more points than this, throughput names groups only.
@@ -786,7 +826,7 @@ def heat(panels: Mapping[str, Mapping[tuple[int, int], float]], *, title: str = 
             _heat(axes, cells, longest)
             axes.set_title(short(name, 28), fontsize=9)
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
     return figure
 
 
@@ -849,7 +889,7 @@ def confusion(matrix: NDArray[Any], labels: Sequence[str], *, title: str = "") -
         axes.set_xlabel("predicted")
         axes.set_ylabel("true (right: share found)" if n <= _COUNTS_FIT else "true")
         if title:
-            axes.set_title(short(title, 90))
+            headline(figure, title)
     return figure
 
 
@@ -882,7 +922,7 @@ def settling(
     with mpl.rc_context(_STYLE):
         figure = _canvas(_WIDTH_IN + 1.0, 2.9)
         if title:
-            figure.suptitle(short(title, 90), fontsize=10.5, fontweight="bold", x=0.01, ha="left")
+            headline(figure, title)
         if parts:
             left, right = figure.subplots(1, 2, width_ratios=(1, 1.25))
             _waterfall(left, parts)

@@ -199,6 +199,25 @@ def results() -> Displayable:
     return _runner().classify([example("cat"), b"junk"], model="cifar10-small")
 
 
+@cache
+def result_of_another_recipe() -> Displayable:
+    return _runner().classify(example("cat"), model="cifar10", preprocessing="raw")
+
+
+@cache
+def reading() -> Displayable:
+    own = _runner().hub.load("cifar10").preprocessing
+    found = own.replace(color_format="BGR").trace(example("cat")).reading
+    assert found is not None
+    return found
+
+
+@cache
+def trace_of_another_recipe() -> Displayable:
+    own = _runner().hub.load("cifar10").preprocessing
+    return own.replace(color_format="BGR").trace(example("cat"))
+
+
 def failure() -> Displayable:
     return Failure(source=HOSTILE, error=UnknownModelError(HOSTILE, ["a"]), model=HOSTILE)
 
@@ -416,6 +435,9 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     warm_up,
     result,
     result_outside,
+    result_of_another_recipe,
+    reading,
+    trace_of_another_recipe,
     results,
     results_sorted,
     opinions,

@@ -111,7 +111,7 @@ def test_models_that_differ_headline_their_doubts_too(runner: Runner) -> None:
     assert "none of" in coffee._card().title
     grid = runner.classify([wb.example("coffee"), wb.example("cat")], model=PAIR)
     noted = sum(any(r.verdict for r in row) for row in grid)
-    fact = ("noted as none of the classes", f"{noted} of 2 inputs, by a model or more")
+    fact = ("noted as none of the classes", f"{noted} of 2 inputs, by at least one model")
     assert fact in grid._card().facts()
 
 

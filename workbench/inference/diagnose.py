@@ -267,8 +267,8 @@ class Diagnosis(Displayable):
         notes = []
         if self.n < FEW:
             notes.append(
-                f"{count(self.n, 'picture')} are few: take {FEW} or more of the kinds that the "
-                "model knows, several of each."
+                f"{count(self.n, 'picture')} {'is' if self.n == 1 else 'are'} few: take {FEW} or "
+                "more of the kinds that the model knows, several of each."
             )
         if not self.labelled:
             notes.append(

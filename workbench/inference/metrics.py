@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cards import Card, Displayable, Facts, Table
 from workbench.timing import Samples
-from workbench.units import seconds
+from workbench.units import count, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ class Metrics(Displayable):
         most = max((s.n for s in samples.values()), default=0)
         often = {name: s.median_s for name, s in samples.items() if 2 * s.n > most}
         rows = {f"median of {most:,}": often}
-        rows |= {f"{name}, {s.n:,} times": {name: s.median_s}
+        rows |= {f"{name}, {count(s.n, 'time')}": {name: s.median_s}
                  for name, s in samples.items() if name not in often}  # fmt: skip
         return drawing.stacked_bars(rows, title="Where the time goes")
 
@@ -132,11 +132,12 @@ class Metrics(Displayable):
         errors = ", ".join(f"{code} {n}" for code, n in sorted(self.errors.items())) or "none"
         by_model = ", ".join(f"{m} {n}" for m, n in sorted(self.models.items())) or "none"
         columns = ("stage", "n", "p50", "p90", "p95", "p99")
+        timed = Table(columns, tuple(rows), "Time by stage", numeric=columns[1:])
         return Card(
             "metrics",
             (
                 Facts((("answered", str(self.count)), ("by model", by_model), ("errors", errors))),
-                Table(columns, tuple(rows), "Time by stage", numeric=columns[1:]),
+                *((timed,) if rows else ()),
             ),
             line=f"{self.count} answered, errors: {errors}",
         )

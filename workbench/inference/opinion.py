@@ -399,7 +399,7 @@ class OpinionGrid(Sequence[Opinions], Displayable):
         ]
         noted = sum(any(r.verdict for r in row.answered) for row in self)
         if noted:
-            told = f"{noted} of {count(len(self), 'input')}, by a model or more"
+            told = f"{noted} of {count(len(self), 'input')}, by at least one model"
             rows.append(("noted as none of the classes", told))
         for name, column in zip(self.models, self._columns, strict=True):
             if column.failures:

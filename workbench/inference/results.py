@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 SHOWN = 24
 
 
+_OTHER_RECIPE = "Not with the model's own preprocessing: what differs is told below."
+
+
 @dataclass(frozen=True, slots=True)
 class Outside:
     """Whether an input looks like none of the model's classes.
@@ -242,6 +245,8 @@ class Result(Displayable):
             blocks.append(Pictures((Picture(picture, f"the input {self.source}"),)))
         if self.verdict:
             blocks.append(Notes(self.notes(), urgent=self.flagged))
+        if self.preprocessing is not None:
+            blocks.append(Notes((_OTHER_RECIPE,)))
         bars = tuple(Bar(p.label, p.probability, share(p.probability)) for p in self.top)
         blocks.append(Bars(bars, f"What {self.model} says"))
         whole = seconds(self.timings.total_s)

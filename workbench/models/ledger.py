@@ -205,9 +205,10 @@ class MemoryLedger(Displayable):
         )  # fmt: skip
         who = Table(("model", "holds", "file", "runs", "running"), holders, "Who holds memory",
                     numeric=("holds", "file", "runs"))  # fmt: skip
+        many = count(len(self.entries), "event")
+        part = f"The last {len(rows)} of {many}" if len(rows) < len(self.entries) else "Events"
         what = Table(("at", "what", "model", "before", "after", "change", "note"), rows,
-                     f"The last {count(len(rows), 'event')} of {len(self.entries):,}",
-                     numeric=("at", "before", "after", "change"))  # fmt: skip
+                     part, numeric=("at", "before", "after", "change"))  # fmt: skip
         estimate = (
             "What a session holds is an estimate: what the process grew by when it was opened, "
             "or its file's size where it grew by less."

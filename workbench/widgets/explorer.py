@@ -12,7 +12,7 @@ from workbench.widgets.panel import Panel, button, half, html_of, row
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
-    from workbench.preprocessing.pipeline import Pipeline
+    from workbench.preprocessing.pipeline import Pipeline, Trace
     from workbench.widgets.exploration import Exploration
     from workbench.widgets.sheet import Sheet
 
@@ -55,6 +55,11 @@ class Explorer(Panel):
     def pipeline(self) -> Pipeline:
         """What the sliders say now."""
         return self.exploration.pipeline
+
+    @property
+    def trace(self) -> Trace | None:
+        """What the strip shows; None before the first look."""
+        return self.exploration.trace
 
     def turn(self, **knobs: Any) -> None:
         """Turn knobs from a cell, as a slider does."""
