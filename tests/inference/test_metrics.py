@@ -61,4 +61,4 @@ def test_a_rare_stage_is_not_drawn_as_part_of_every_answer() -> None:
     metrics = filled(30)
     metrics.add("m", {"decode": 0.001, "load": 0.5, "inference": 0.002}, 0.503)
     rows = [label.get_text() for label in metrics.plot().axes[0].get_yticklabels()]
-    assert rows == ["median of 31", "load, 1 times"]
+    assert rows == ["median of 31", "load, 1 time"]

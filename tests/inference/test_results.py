@@ -196,5 +196,4 @@ def test_long_lists_keep_the_pictures_of_those_that_are_shown(runner: Runner) ->
 def test_a_doubt_is_in_the_figure_of_an_answer(result: Result) -> None:
     doubt = Outside(0.1, 0.5, "energy", "none of mine")
     figure = dataclasses.replace(result, outside=doubt).plot()
-    titles = [axes.get_title(loc=side) for axes in figure.axes for side in ("left", "center")]
-    assert any("probably none of its classes" in title for title in titles)
+    assert "probably none of its classes" in " ".join(figure.get_suptitle().split())
