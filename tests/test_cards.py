@@ -208,3 +208,11 @@ def test_without_ipython_the_line_is_shown(monkeypatch):
     printer = Printer()
     Thing()._repr_pretty_(printer, False)
     assert printer.said == "<thing: a 1>"
+
+
+def test_an_address_breaks_rather_than_run_out_of_the_page_and_a_checksum_stays_whole():
+    address, checksum = f"https://example.org/{'a' * 90}", "ab" * 32
+    card = Card("x", (Facts((("a", address), ("b", checksum))), Table(("c",), ((address,),))))
+    page = as_html(card)
+    assert page.count("overflow-wrap:anywhere") == 2
+    assert "overflow-wrap" not in page.split(checksum)[0].rpartition("<td")[2]

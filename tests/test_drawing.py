@@ -394,3 +394,36 @@ def test_beneath_a_picture_no_number_is_parted_from_its_unit() -> None:
     for line in ("cifar10-int8: = automobile 74.6 %", "1 of many things that took 12.3 ms"):
         rows = drawing._rows_of(line)
         assert not any(row[0] in "%m" for row in rows[1:]), rows
+
+
+def test_a_long_title_is_whole_in_two_lines_and_takes_no_room_from_the_rest():
+    title = "grace_hopper.jpg: cifar10-small (probably none of its classes), and some words more"
+    long, short_ = (drawing.bars(["a"], [0.5], title=t, picture=PHOTO) for t in (title, "short"))
+    assert long.get_suptitle().split() == title.split()
+    assert long.get_suptitle().count("\n") == 1
+    assert long.get_figheight() > short_.get_figheight()
+    long.draw_without_rendering()
+    box = long._suptitle.get_window_extent()
+    assert box.x1 <= long.bbox.width, "nothing of it is cut off"
+
+
+def test_names_of_near_points_cover_neither_each_other_nor_a_point():
+    from matplotlib.text import Text
+
+    points = [
+        (model, f"{model}, batch {b}, {t} threads", base * b**0.9 / t**0.4, b**0.1 * t**0.4 / base)
+        for model, base in (("one", 2.0e-3), ("two", 1.9e-3), ("three", 0.6e-3))
+        for b in (1, 4)
+        for t in (1, 2)
+    ]
+    figure = drawing.throughput(points)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = []
+    for text in axes.texts:  # the words alone, without the line that leads to the point
+        text.get_window_extent()  # puts them in their place
+        boxes.append(Text.get_window_extent(text).padded(-1))
+    assert len(boxes) == len(points), "all have found a place"
+    for number, box in enumerate(boxes):
+        assert box.x1 <= figure.bbox.width
+        assert not any(box.overlaps(other) for other in boxes[:number])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from math import isnan
 
+from workbench.cards import Table
 from workbench.inference.metrics import Metrics
 
 
@@ -62,3 +63,8 @@ def test_a_rare_stage_is_not_drawn_as_part_of_every_answer() -> None:
     metrics.add("m", {"decode": 0.001, "load": 0.5, "inference": 0.002}, 0.503)
     rows = [label.get_text() for label in metrics.plot().axes[0].get_yticklabels()]
     assert rows == ["median of 31", "load, 1 time"]
+
+
+def test_before_the_first_answer_there_is_no_empty_table() -> None:
+    assert not [b for b in Metrics()._card().blocks if isinstance(b, Table)]
+    assert [b for b in filled(2)._card().blocks if isinstance(b, Table)]

@@ -100,6 +100,14 @@ def test_the_oldest_go_first_and_that_is_said(monkeypatch):
     assert len(seen.entries) == ledger._KEPT
     assert seen.forgotten == 5
     assert "5 older events" in str(seen)
+    assert f"The last {ledger._SHOWN} of {ledger._KEPT:,} events" in str(seen)
+
+
+def test_events_that_are_all_shown_are_not_called_the_last():
+    book = Ledger()
+    book.note("load", "m", 1)
+    assert "The last" not in str(book.look(()))
+    assert "Events" in str(book.look(()))
 
 
 def test_where_memory_cannot_be_read_it_is_unknown(monkeypatch):
