@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure, Result
-from workbench.inference.source import Kept, fetched, folder_of, is_address, listed, name_of
+from workbench.inference.source import Kept, fetched, folder_of, is_address, keep, listed, name_of
 from workbench.preprocessing import presets
 from workbench.timing import Stages
 from workbench.units import count
@@ -111,12 +111,13 @@ def classify(
     result = runner.classify_tensor(batch, model=model, top_k=top_k, stop=stop)
     assert isinstance(result, Result), "one picture, one answer"
     stages = {**parts, **result.timings}
-    picture = Kept(photo.source).picture()
+    kept = keep(photo.source)
+    picture = kept.picture()
     return replace(
         result,
         source=photo.name,
         timings=Stages(stages, sum(stages.values())),
-        _input=None if picture is None else Kept(picture),
+        _input=Kept(picture, sha256=kept.checksum()),
     )
 
 
@@ -129,4 +130,5 @@ def answer(
     except WorkbenchError as error:
         if stop.over:
             raise
-        return Failure(source=photo.name, error=error, model=model.id)
+        kept = keep(photo.source).bare()
+        return Failure(source=photo.name, error=error, model=model.id, _input=kept)
