@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from ipywidgets.widgets import widget
 
 import workbench as wb
 from workbench.errors import ImageTooLargeError, SwitchedOffError
+from workbench.stopping import Stop
 from workbench.widgets import sitting as module
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
@@ -296,3 +298,51 @@ def test_a_fold_shows_its_parts_when_its_button_is_pressed(app):
     assert fold.inside.layout.display is None
     fold.button.set_state({"value": False})
     assert fold.inside.layout.display == "none"
+
+
+def test_stop_says_at_once_that_it_is_stopping_and_then_what_was_left_out(app, monkeypatch, colour):
+    begun, go, plain = threading.Event(), threading.Event(), module.answer
+
+    def deaf(*args, stop, **options):  # as one huge node of a graph is
+        begun.set()
+        assert go.wait(60)
+        return plain(*args, stop=Stop(), **options)
+
+    monkeypatch.setattr(module, "answer", deaf)
+    for name in ("a.png", "b.png", HOSTILE):
+        drop(app, colour(), name=name)
+    assert begun.wait(60)
+    assert app.stop_button.disabled is False
+    app.stop_button.click()
+    assert "Stopping … a.png: means" in app._doing.value
+    assert app.stop_button.disabled
+    assert "2 that waited were left out: b.png, &lt;img" in app._left.value
+    go.set()
+    assert app.wait(60)
+    assert app.results == []
+    assert "was stopped on request" in app.error_line.value
+    assert app.status.layout.display is None
+    app.take_up_button.click()
+    assert app.wait(60)
+    assert [r.source for r in app.results] == ["b.png", HOSTILE]
+    assert app.status.layout.display == "none"
+
+
+def test_what_was_left_out_can_be_forgotten(app, monkeypatch, colour):
+    begun = threading.Event()
+
+    def waits(*_, stop, **__):
+        begun.set()
+        stop.wait(60)
+        stop.check("answering")
+
+    monkeypatch.setattr(module, "answer", waits)
+    for name in ("a.png", "b.png"):
+        drop(app, colour(), name=name)
+    assert begun.wait(60)
+    app.stop_button.click()
+    assert app.wait(60)
+    assert "1 that waited was left out: b.png." in app._left.value
+    app.leave_out_button.click()
+    assert app._left.value == ""
+    assert app.status.layout.display == "none"

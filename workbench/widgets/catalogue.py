@@ -59,7 +59,8 @@ class Catalogue(Activity):
     def warm_up(self) -> None:
         """Load the model and run it until its times settle."""
         if (model := self.model) is not None:
-            self._do(f"{model.id}: warming up", lambda job: model.warm_up(stop=job.stop),
+            self._do(f"{model.id}: warming up",
+                     lambda job: self.hub.load(model, stop=job.stop).warm_up(stop=job.stop),
                      lambda w: self._say(f"{model.id} is steady at {seconds(w.steady_s)} a run."),
                      model.id)  # fmt: skip
 

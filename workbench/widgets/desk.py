@@ -46,6 +46,7 @@ class App(Panel):
     """
 
     title = "workbench app"
+    zone: DropZone
 
     def __init__(self, sitting: Sitting) -> None:
         super().__init__(sitting)

@@ -67,6 +67,10 @@ class DropZone(anywidget.AnyWidget):
         """Take the list of files from the screen."""
         self.send({"kind": "clear"})
 
+    def stop(self) -> None:
+        """Have the browser send no more of what it was given and has not sent yet."""
+        self.send({"kind": "stop"})
+
     def _received(self, _widget: Any, message: object, buffers: Any) -> None:
         arrival = self.inbox.receive(message, buffers or ())
         if arrival.begins:

@@ -70,6 +70,7 @@ function render({ model, el }) {
   const answers = new Map(); // id → what waits for Python's next message
   const tidy = []; // what to undo when the view goes
   let number = 0;
+  let stops = 0; // how often someone has stopped: what was given before is not sent any more
   let line = Promise.resolve(); // files are sent one after another
 
   // ── what is seen ────────────────────────────────────────────────────────────────────────────
@@ -144,6 +145,10 @@ function render({ model, el }) {
       list.replaceChildren();
       return say("");
     }
+    if (message?.kind === "stop") {
+      stops += 1;
+      return undefined;
+    }
     const waiting = answers.get(message?.id);
     if (!waiting) return undefined; // another view's
     answers.delete(message.id);
@@ -169,12 +174,19 @@ function render({ model, el }) {
     }
   }
 
-  async function transfer(file, name, via, shown, first) {
+  async function transfer(file, name, via, shown, first, given) {
+    const left = () => {
+      if (stops === given) return false;
+      shown.tell("not sent: stopped. Give it again", "wb-drop-failed");
+      return true;
+    };
+    if (left()) return;
     const id = `${view}-${++number}`;
     const slow = () => shown.tell("waiting: the kernel is busy or not connected");
     try {
       let answer = await ask({ kind: "begin", id, name, size: file.size, via, first }, [], slow);
       while (answer.kind === "more") {
+        if (left()) return void model.send({ kind: "abort", id });
         const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
         shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
         answer = await ask({ kind: "chunk", id, offset: answer.offset }, [part], slow);
@@ -208,10 +220,11 @@ function render({ model, el }) {
       }
       taken.push([file, name, row(name, "waits")]);
     }
+    const given = stops;
     for (const [file, name, shown] of taken) {
       const begins = first;
       first = false;
-      line = line.then(() => transfer(file, name, via, shown, begins));
+      line = line.then(() => transfer(file, name, via, shown, begins, given));
     }
   }
 

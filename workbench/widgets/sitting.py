@@ -186,7 +186,7 @@ class Sitting(Activity):
 
     def clear(self) -> None:
         """Begin anew: results, pictures and errors go; the models stay."""
-        self.stop()
+        self.begin_anew()
         self.runs = History()
         self.trace = self.photo = self._answered_photo = None
         self.newcomer, self.said = None, ""
@@ -342,13 +342,13 @@ class Sitting(Activity):
         self.photo, runs = asked, self.runs
 
         def work(job: Job) -> tuple[Run, Trace | None]:
-            self._load(name)
-            model = self._handle(name)
+            model = self._load(name, job)
             pipeline = own or fitted(preset, model.preprocessing)
             photo = self._here(asked, job)
             outcome = answer(
-                self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
-            )
+                self._runner(model), photo, model,
+                pipeline=pipeline, top_k=top_k, stop=job.stop, load=False,
+            )  # fmt: skip
             trace = None
             if isinstance(outcome, Result):
                 trace = (pipeline or model.preprocessing).trace(photo.source, where=photo.name)
@@ -371,22 +371,25 @@ class Sitting(Activity):
             self.trace, self._answered_photo = trace, run.photo
         self.changed()
 
-    def _load(self, name: str) -> None:
+    def _runner(self, model: Model) -> Runner:
+        """Return the runner that serves a model: the one place where that is decided."""
+        return self.runner
+
+    def _load(self, name: str, job: Job) -> Model:
         """Open the session, if it must be, and have that seen meanwhile."""
         if self.state_of(name) == "warm":
-            return
+            return self._handle(name)
         self._loading = name
         self.changed()
         try:
-            self.hub.load(self._handle(name))
+            return self.hub.load(self._handle(name), stop=job.stop)
         finally:
             self._loading = ""
             self.changed()
 
     def _warm_up(self, name: str) -> None:
         def work(job: Job) -> object:
-            self._load(name)
-            return self._handle(name).warm_up(stop=job.stop)
+            return self._load(name, job).warm_up(stop=job.stop)
 
         def done(warm: Any) -> None:
             self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
@@ -430,10 +433,12 @@ class Sitting(Activity):
         if name in self.hub:
             raise ConfigError("The name", name, "one that no other model has")
 
-        def work(_: Job) -> None:
+        def work(job: Job) -> None:
             self._loading = name
             try:
-                self._models[name] = self.hub.preload(name, path=newcomer.path, metadata=metadata)
+                self._models[name] = self.hub.preload(
+                    name, path=newcomer.path, metadata=metadata, stop=job.stop
+                )
             finally:
                 self._loading = ""
 

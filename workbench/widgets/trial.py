@@ -122,10 +122,15 @@ def classify(
 
 
 def answer(
-    runner: Runner, photo: Photo, model: Model, *, stop: Stop, **options: Any
+    runner: Runner, photo: Photo, model: Model, *, stop: Stop, load: bool = True, **options: Any
 ) -> Result | Failure:
-    """Answer as :func:`classify` does; a failure is an answer, unless someone stopped it."""
+    """Answer as :func:`classify` does; a failure is an answer, unless someone stopped it.
+
+    ``load`` : open the model first, so that ``stop`` ends that as well
+    """
     try:
+        if load:
+            runner.hub.load(model, stop=stop)
         return classify(runner, photo, model, stop=stop, **options)
     except WorkbenchError as error:
         if stop.over:
