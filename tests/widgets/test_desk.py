@@ -346,3 +346,15 @@ def test_what_was_left_out_can_be_forgotten(app, monkeypatch, colour):
     app.leave_out_button.click()
     assert app._left.value == ""
     assert app.status.layout.display == "none"
+
+
+def test_the_form_asks_about_one_dropped_model_after_the_other(app, tiny):
+    for name in ("one.onnx", "two.onnx"):
+        drop(app, tiny, name=name)
+    assert app.wait(60)
+    assert app.form.name.value == "one"
+    assert "Asked about next: two." in app.form.after.value
+    app.form.dismiss_button.click()
+    assert (app.form.name.value, app.form.after.value) == ("two", "")
+    app.form.dismiss_button.click()
+    assert app.form.layout.display == "none"

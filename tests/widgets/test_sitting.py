@@ -428,3 +428,20 @@ def test_what_was_left_out_is_forgotten_when_a_person_begins_anew(sitting, colou
     sitting.clear()
     finish(sitting)
     assert sitting.left_out == ()
+
+
+def test_models_that_are_dropped_at_once_are_asked_about_in_turn(sitting, tiny):
+    for _ in range(3):
+        sitting.take(Upload("net.onnx", tiny.read_bytes()))
+    finish(sitting)
+    assert [n.id for n in sitting.newcomers] == ["net", "net-2", "net-3"]
+    sitting.adopt(preset="raw")
+    finish(sitting)
+    assert (sitting.model, sitting.newcomer.id) == ("net", "net-2")
+    sitting.dismiss()
+    assert sitting.newcomer.id == "net-3"
+    sitting.adopt("third", preset="raw")
+    finish(sitting)
+    assert sitting.newcomer is None
+    assert {"net", "third"} <= set(sitting.models())
+    assert "net-2" not in sitting.models()

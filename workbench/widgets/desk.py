@@ -268,7 +268,7 @@ class NewcomerForm(VBox):
         self.sitting = sitting
         self._asked: object = None
         wide = {"style": {"description_width": "110px"}, "layout": Layout(width="320px")}
-        self.card = HTML()
+        self.card, self.after = HTML(), HTML()
         self.name = Text(description="Name", **wide)
         self.preset = Dropdown(options=presets.NAMES, description="Preset", **wide)
         self.side = BoundedIntText(description="Input size", min=1, max=16_384, **wide)
@@ -286,6 +286,7 @@ class NewcomerForm(VBox):
         self.use_button = button("Use this model", self._use, "Load it as described here", "check")
         self.dismiss_button = button("Dismiss", sitting.dismiss, "Forget it", "times")
         self.children = (
+            self.after,
             self.card,
             row(self.name, self.preset, self.side, self.color, self.activation),
             self.labels,
@@ -306,6 +307,8 @@ class NewcomerForm(VBox):
         """Show the newcomer, with guesses in the fields when it is seen first."""
         newcomer = self.sitting.newcomer
         show(self, newcomer is not None)
+        after = [other.id for other in self.sitting.newcomers[1:]]
+        self.after.value = text(f"Asked about next: {', '.join(after)}.") if after else ""
         if newcomer is None or newcomer is self._asked:
             self._asked = newcomer
             return

@@ -61,7 +61,7 @@ class Sitting(Activity):
     runs : what was answered, oldest first
     trace : every preprocessing step of the last picture that was answered
     photo : what is asked about again when something else is chosen: the last that could be read
-    newcomer : a model that was dropped and is not described yet
+    newcomers : models that were dropped and are not described yet, in the order asked about
     said : the line to say after something was done; empty if nothing was
     audience : who else may sit before the browser; where it is not empty, nothing is read from
         or written to this machine's disk by name
@@ -92,7 +92,7 @@ class Sitting(Activity):
         self.trace: Trace | None = None
         self.photo: Photo | None = None
         self._answered_photo: Photo | None = None
-        self.newcomer: Newcomer | None = None
+        self.newcomers: list[Newcomer] = []
         self.said = ""
         self._loading = ""
         self._script = Script(self.hub)
@@ -180,8 +180,8 @@ class Sitting(Activity):
         self.attempt(lambda: self._adopt(model_id, answers), model_id)
 
     def dismiss(self) -> None:
-        """Forget the newcomer."""
-        self.newcomer = None
+        """Forget the newcomer; the next is asked about."""
+        del self.newcomers[:1]
         self.changed()
 
     def clear(self) -> None:
@@ -189,7 +189,8 @@ class Sitting(Activity):
         self.begin_anew()
         self.runs = History()
         self.trace = self.photo = self._answered_photo = None
-        self.newcomer, self.said = None, ""
+        self.newcomers.clear()
+        self.said = ""
         self.problems.clear()
         self.changed()
 
@@ -207,6 +208,11 @@ class Sitting(Activity):
     def results(self) -> list[Result | Failure]:
         """All answers, oldest first."""
         return self.runs.results
+
+    @property
+    def newcomer(self) -> Newcomer | None:
+        """The dropped model that is asked about now; None where there is none."""
+        return self.newcomers[0] if self.newcomers else None
 
     @property
     def shown(self) -> Result | None:
@@ -413,15 +419,14 @@ class Sitting(Activity):
         )
 
     def _look(self, path: Path, name: str) -> None:
-        known = self.hub.ids()
-
-        def done(newcomer: Newcomer) -> None:
-            self.newcomer = newcomer
+        def work(_: Job) -> Newcomer:
+            known = (*self.hub.ids(), *(waiting.id for waiting in self.newcomers))
+            return Newcomer.look(path, name=name, known=known)
 
         self.worker.submit(
             f"{name}: looking at the model",
-            lambda _: Newcomer.look(path, name=name, known=known),
-            done=done,
+            work,
+            done=self.newcomers.append,
             about=name,
         )
 
@@ -444,7 +449,9 @@ class Sitting(Activity):
 
         def done(_: object) -> None:
             self._script.add_model(name, newcomer.path, metadata)
-            self.newcomer, self.model, self.pipeline = None, name, None
+            if newcomer in self.newcomers:  # not dismissed meanwhile
+                self.newcomers.remove(newcomer)
+            self.model, self.pipeline = name, None
             self._again()
             self.changed()
 
