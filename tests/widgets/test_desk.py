@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from ipywidgets.widgets import widget
@@ -12,6 +13,7 @@ import workbench as wb
 from workbench.errors import ImageTooLargeError, SwitchedOffError
 from workbench.stopping import Stop
 from workbench.widgets import sitting as module
+from workbench.widgets.knob import Knobs, turned
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -358,3 +360,24 @@ def test_the_form_asks_about_one_dropped_model_after_the_other(app, tiny):
     assert (app.form.name.value, app.form.after.value) == ("two", "")
     app.form.dismiss_button.click()
     assert app.form.layout.display == "none"
+
+
+def test_controls_follow_what_is_chosen_from_a_cell(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.sitting.turn(color_format="BGR")
+    assert app.dials.color.value == "BGR"
+    app.sitting.choose(top_k=30, preset="inception")
+    assert (app.top_k.value, app.preset.value) == (30, "inception")
+    assert app.dials.color.value == "RGB"
+    assert app.dials.interpolation.value == "bicubic"
+    base = app.sitting.base
+    app.sitting.choose(pipeline=turned(base, replace(Knobs.of(base), interpolation="nearest")))
+    assert app.dials.interpolation.value == "nearest"
+    app.sitting.choose(preset="")
+    assert app.preset.value == ""
+    app.sitting.pick("endless")
+    assert app.picker.value == "endless"
+    app.sitting.stop()
+    assert app.wait(60)
+    assert len(app.results) <= 6, "what is painted is not chosen again"

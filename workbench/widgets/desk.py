@@ -21,6 +21,7 @@ from workbench.widgets.delivery import offers
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
 from workbench.widgets.history import ORDERS
+from workbench.widgets.hush import Hush
 from workbench.widgets.knob import Knobs
 from workbench.widgets.look import Fold
 from workbench.widgets.panel import Panel, button, half, html_of, labelled, row, show, text
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.inference.results import Failure, Result
-    from workbench.preprocessing.pipeline import Pipeline
     from workbench.widgets.sitting import Sitting
 
 _OWN = "the model's own"
@@ -51,7 +51,7 @@ class App(Panel):
     def __init__(self, sitting: Sitting) -> None:
         super().__init__(sitting)
         self.sitting = sitting
-        self._quiet = False  # while controls are painted, they are not being moved
+        self._quiet = Hush()  # while controls are painted, they are not being moved
         self.zone = DropZone(sitting.take, sitting.fail, begin=sitting.begin)
         self._make_place()
         self._make_controls()
@@ -63,7 +63,7 @@ class App(Panel):
         self.order.observe(lambda _: self.repaint(), "value")
         self.dials = Dials(sitting.turn)
         self.reset_button = button("Reset", sitting.reset, "Turn everything back", "undo")
-        self._base: tuple[Pipeline | None, bool] = None, False
+        self._turned = False
         self.more = (
             Fold("Preprocessing steps", self.dials, row(self.reset_button)),
             Fold("Times of this sitting", self.history),
@@ -216,15 +216,8 @@ class App(Panel):
     def paint(self) -> None:
         """Show the sitting as it is now."""
         sitting = self.sitting
-        self._quiet = True
-        try:
-            names = sitting.models()
-            if tuple(self.picker.options) != names:
-                self.picker.options = names
-            if self.picker.value != sitting.model:
-                self.picker.value = sitting.model or None
-        finally:
-            self._quiet = False
+        with self._quiet:
+            self._paint_choices()
         self.badge.value = text(f"{_MARKS.get(sitting.state, '')} {sitting.state}")
         self.warm_button.disabled = not sitting.model or sitting.state == "loading"
         any_runs, audience = bool(sitting.runs), bool(sitting.audience)
@@ -247,13 +240,27 @@ class App(Panel):
         self._paint_shop()
         self.form.paint()
 
+    def _paint_choices(self) -> None:
+        """Have the controls say what is chosen, whoever has chosen it."""
+        sitting = self.sitting
+        names = sitting.models()
+        if tuple(self.picker.options) != names:
+            self.picker.options = names
+        if self.picker.value != sitting.model:
+            self.picker.value = sitting.model or None
+        self.top_k.max = max(self.top_k.max, sitting.top_k)
+        self.top_k.value = sitting.top_k
+        self.preset.value = sitting.preset or ""
+
     def _paint_dials(self) -> None:
-        """Move the sliders where another recipe is begun with, and not while one is turned."""
-        base, turned = self.sitting.base, self.sitting.pipeline is not None
+        """Have the sliders stand where the recipe does."""
+        base, pipeline = self.sitting.base, self.sitting.pipeline
+        turned = pipeline is not None
         self.reset_button.disabled = not turned
-        if base is not None and (base != self._base[0] or self._base[1] > turned):
-            self.dials.set(Knobs.of(base))
-        self._base = base, turned
+        if base is not None:
+            move = self.dials.set if self._turned and not turned else self.dials.follow
+            move(Knobs.of(pipeline or base))
+            self._turned = turned
         show(self.dials, base is not None)
 
     def __repr__(self) -> str:

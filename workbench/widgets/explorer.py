@@ -26,6 +26,7 @@ class Explorer(Panel):
         super().__init__(exploration)
         self.exploration = exploration
         self.dials = Dials(exploration.turn)
+        self._turned = True  # so that the sliders are placed at first
         self.delta, self.said = half(), half()
         self.strip, self.snippet = HTML(), Snippet()
         self.reset_button = button("Reset", exploration.reset, "The model's own recipe", "undo")
@@ -71,11 +72,15 @@ class Explorer(Panel):
         self.snippet.offer(self.exploration.json(), "The recipe for a metadata file")
 
     def paint(self) -> None:
-        """Show what was found; the sliders are moved only where a reset moved the knobs."""
+        """Show what was found, and where the knobs stand, whoever has turned them."""
         exploration = self.exploration
         self.draw_thing(self.strip, exploration.trace)
         self.draw_thing(self.said, exploration.outcome)
         self.delta.value = html_of(exploration.difference())
-        if not exploration.delta:
+        turned = bool(exploration.delta)
+        if self._turned and not turned:
             self.dials.set(exploration.knobs)
-        self.reset_button.disabled = not exploration.delta
+        else:
+            self.dials.follow(exploration.knobs)
+        self._turned = turned
+        self.reset_button.disabled = not turned
