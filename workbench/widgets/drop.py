@@ -63,6 +63,11 @@ class DropZone(anywidget.AnyWidget):
         )
         self.on_msg(self._received)
 
+    def close(self) -> None:
+        """Close the view, and give up what is under way."""
+        self.inbox.clear()
+        super().close()
+
     def clear(self) -> None:
         """Take the list of files from the screen."""
         self.send({"kind": "clear"})

@@ -1,0 +1,123 @@
+"""Where an app meets the notebook around it: keys, odd names, what is cut off in the middle."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+
+import workbench as wb
+from tests.browser.hands import Sheet, open_notebook
+
+if TYPE_CHECKING:
+    from tests.browser.lab import Lab
+
+pytestmark = pytest.mark.browser
+
+#: A name whose ending is not what it looks like where the sign is obeyed ("…gpj.exe").
+TURNED = "photo\u202egpj.exe\u200b.jpg"
+LONG = f"{'a very long name of a photo ' * 8}from the lake.png"
+
+
+def _open(browser: Any, lab: Lab, name: str) -> Sheet:
+    cells = ("import workbench as wb\napp = wb.app()\napp", "None")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    notebook.metadata["kernelspec"] = {
+        "name": "python3", "display_name": "Python 3", "language": "python"
+    }  # fmt: skip
+    sheet = open_notebook(browser, lab, lab.write(f"edges/{name}", notebook))
+    sheet.idle()
+    sheet.run_cell(0)
+    sheet.app.wait_for()
+    return sheet
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Any, lab: Lab) -> Iterator[Sheet]:
+    """Open one app for the tests of this module."""
+    sheet = _open(browser, lab, "edges.ipynb")
+    yield sheet
+    assert sheet.faults == []
+    sheet.page.close()
+
+
+def _focus(sheet: Sheet) -> None:
+    zone = sheet.app.locator(".wb-drop")
+    zone.focus()
+    assert zone.evaluate("e => e === document.activeElement")
+
+
+def test_the_notebook_s_keys_work_while_the_drop_zone_has_the_focus(opened: Sheet) -> None:
+    page = opened.page
+    opened.run_cell(1, "'changed'")
+    dirty = "jupyterapp.shell.currentWidget.context.model.dirty"
+    page.wait_for_function(f"{dirty} === true")
+    _focus(opened)
+    opened.save()
+    assert page.evaluate(dirty) is False
+
+
+def test_keys_that_the_zone_needs_are_its_own(opened: Sheet) -> None:
+    page = opened.page
+    cells = page.locator(".jp-Notebook .jp-Cell").count()
+    button = opened.button("Choose files")
+    for key in ("Enter", " "):
+        button.focus()
+        with page.expect_file_chooser():
+            page.keyboard.press(key)
+    _focus(opened)
+    page.keyboard.press("Control+V")  # nothing is there, and no cell is pasted
+    opened.says(re.compile("no picture on the clipboard"))
+    assert page.locator(".jp-Notebook .jp-Cell").count() == cells
+
+
+def test_names_show_what_cannot_be_seen_and_keep_their_ending(
+    opened: Sheet, screenshots: Path
+) -> None:
+    content = wb.example("cat").read_bytes()
+    opened.choose(*(
+        {"name": name, "mimeType": "image/png", "buffer": content} for name in (TURNED, LONG)
+    ))  # fmt: skip
+    names = opened.app.locator(".wb-drop-name")
+    names.nth(1).wait_for()
+    turned, long = names.all_inner_texts()
+    assert turned == "photo\ufffdgpj.exe\ufffd.jpg"
+    assert long.endswith("from the lake.png")
+    assert len(long) == 56
+    assert names.nth(1).get_attribute("title") == LONG
+    assert names.first.evaluate("e => [e.tagName, e.dir]") == ["BDI", "ltr"]
+    opened.app.locator(".wb-drop-done").nth(1).wait_for()
+    opened.button("Stop").wait_for(state="hidden")
+    assert "\u202e" not in opened.app.inner_text()
+    opened.keep(screenshots / "edges_names.png", opened.app)
+
+
+def test_a_reload_in_the_middle_of_an_upload_leaves_nothing(browser: Any, lab: Lab) -> None:
+    sheet = _open(browser, lab, "half.ipynb")
+    sheet.save()
+    # the kernel is held so that the first pieces are all that comes
+    sheet.page.evaluate(
+        """() => {
+          const plain = Blob.prototype.arrayBuffer;
+          let pieces = 0;
+          Blob.prototype.arrayBuffer = function () {
+            pieces += 1;
+            return pieces > 2 ? new Promise(() => {}) : plain.call(this);
+          };
+        }"""
+    )
+    big = {"name": "big.png", "mimeType": "image/png", "buffer": b"\x89PNG" * 1_000_000}
+    sheet.choose(big)
+    sheet.says("25 %")
+    told = sheet.run_cell(1, "app.zone.inbox.waiting")
+    sheet.says("('big.png',)", told)
+    sheet.save()
+    sheet.reload()
+    sheet.app.wait_for()
+    sheet.idle()
+    sheet.says("()", sheet.run_cell(1, "app.zone.inbox.waiting"))
+    sheet.page.close()
