@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, MetadataError, abridge
 from workbench.models.spec import ModelSpec, build_pipeline
+from workbench.preprocessing.wording import changes
 from workbench.units import count
 from workbench.units import shape as shape_text
 
@@ -105,8 +106,8 @@ def _recipes(held: Any, other: Any, image: Picture, color: Color) -> str:
     mine, theirs = pipeline_of(held, image, color), pipeline_of(other, image, color)
     if mine is None or theirs is None or mine == theirs:
         return ""
-    found = mine.difference(theirs)
-    named = [f"{key} {abridge(a)} against {abridge(b)}" for key, a, b in found[:_NAMED]]
+    found = changes(mine, theirs)
+    named = [f"{what} {here} against {there}" for what, here, there in found[:_NAMED]]
     if len(found) > _NAMED:
         named.append(f"and {len(found) - _NAMED} more")
     return ", ".join(named) or "the order of the steps"

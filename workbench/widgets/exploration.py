@@ -11,6 +11,7 @@ from workbench.errors import ConfigError
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.models.model import Model
+from workbench.preprocessing.wording import changes
 from workbench.units import share
 from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
@@ -112,10 +113,10 @@ class Exploration(Activity):
 
     def difference(self) -> Sheet:
         """Return the delta against the model's own recipe, and what it does to the answer."""
-        rows = tuple((name, _told(mine), _told(here)) for name, mine, here in self.delta)
+        rows = changes(self.own, self.pipeline)
         blocks: list[Any] = []
         if rows:
-            blocks.append(Table(("parameter", _OWN, "here"), rows, "What differs"))
+            blocks.append(Table(("what", _OWN, "here"), rows, "What differs"))
         else:
             blocks.append(Notes(("This is the model's own recipe.",)))
         said, before = self.outcome, self.own_outcome
@@ -147,14 +148,6 @@ def _bar(told: Result, index: int) -> Bar | None:
         return None
     value = float(told.probabilities[index])
     return Bar("→" if told.top[0].index == index else "", value, share(value))
-
-
-def _told(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, list | tuple):
-        return ", ".join(_told(item) for item in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _place(photo: Photo) -> str:
