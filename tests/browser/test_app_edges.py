@@ -121,3 +121,34 @@ def test_a_reload_in_the_middle_of_an_upload_leaves_nothing(browser: Any, lab: L
     sheet.idle()
     sheet.says("()", sheet.run_cell(1, "app.zone.inbox.waiting"))
     sheet.page.close()
+
+
+def test_without_its_kernel_an_app_says_what_to_do_and_results_stay(
+    browser: Any, lab: Lab, screenshots: Path
+) -> None:
+    sheet = _open(browser, lab, "ended.ipynb")
+    page, first = sheet.page, sheet.page.locator(".jp-CodeCell").first
+    word = first.locator(".wb-no-kernel")
+    assert word.count() == 1
+    assert not word.is_visible()
+    sheet.choose(wb.example("cat"))
+    sheet.says("What cifar10 says")
+    below = sheet.run_cell(1, "app.results[-1]")
+    sheet.says(re.compile(r"^cat\.png: "), below)
+    sheet.save()
+    sheet.command("kernelmenu:restart")
+    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+    page.get_by_role("dialog").wait_for(state="detached")
+    sheet.idle()
+    sheet.reload()
+    sheet.idle()
+    sheet.says("model not found", first)
+    word.wait_for()
+    assert "run this cell again" in word.inner_text()
+    sheet.says(re.compile(r"^cat\.png: "), below)
+    sheet.keep(screenshots / "edges_ended.png")
+    sheet.run_cell(1, "1 + 1")  # so that its number is another one than before
+    sheet.run_cell(0)
+    sheet.app.wait_for()
+    word.wait_for(state="hidden")
+    page.close()

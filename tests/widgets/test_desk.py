@@ -37,7 +37,8 @@ def drop(app, path=None, *, name="red.png", content=None):
 
 def pick(control, value):
     """Choose as a browser does."""
-    control.set_state({"index": control.options.index(value)})
+    values = [o[1] if isinstance(o, tuple) else o for o in control.options]
+    control.set_state({"index": values.index(value)})
 
 
 def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour):
@@ -381,3 +382,46 @@ def test_controls_follow_what_is_chosen_from_a_cell(app, colour):
     app.sitting.stop()
     assert app.wait(60)
     assert len(app.results) <= 6, "what is painted is not chosen again"
+
+
+def test_a_static_word_for_where_there_is_no_kernel_is_an_output_of_its_own(app, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append((data, raw)))
+    app._ipython_display_()
+    (live, _), (word, _) = shown
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert set(word) == {"text/html", "text/plain"}
+    assert "run this cell again" in word["text/html"]
+    assert "<script" not in word["text/html"]
+
+
+def test_the_picker_shows_the_state_of_each_model(app, hub, colour):
+    def lines():
+        return {name: line for line, name in app.picker.options}
+
+    assert (lines()["means"], lines()["endless"]) == ("○ means · cold", "○ endless · cold")
+    hub.load("endless")  # by someone else
+    drop(app, colour())
+    assert app.wait(60)
+    assert (lines()["means"], lines()["endless"]) == ("● means · warm", "● endless · warm")
+    hub.unload("means")
+    app.repaint()
+    assert lines()["means"] == "○ means · cold"
+    assert app.picker.value == "means"
+    assert len(app.results) == 1
+
+
+def test_the_cell_that_was_copied_says_how_far_it_goes(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.code_button.click()
+    assert app.snippet.label == "This sitting as a cell (1 run)"
+    before = app.snippet.value
+    app.again_button.click()
+    assert app.wait(60)
+    assert app.snippet.label.startswith("This sitting as a cell, up to run 1 of 2")
+    assert app.snippet.value == before
+    app.code_button.click()
+    assert app.snippet.label == "This sitting as a cell (2 runs)"
+    app.sitting.clear()
+    assert app.snippet.value == ""

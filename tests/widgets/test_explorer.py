@@ -25,7 +25,7 @@ def test_moving_a_slider_changes_the_strip_the_answer_and_the_delta(explorer):
     assert explorer.delta.value == explorer.difference()._repr_html_()
     assert explorer.strip.value != strip
     assert explorer.said.value != said
-    assert "ChannelOrder" in explorer.delta.value
+    assert "channel order" in explorer.delta.value
     assert explorer.pipeline.color_format == "BGR"
 
 
@@ -51,4 +51,15 @@ def test_the_sliders_follow_what_is_turned_from_a_cell(explorer):
     explorer.exploration.use(explorer.exploration.own)
     explorer.exploration.changed()
     assert (explorer.dials.color.value, explorer.dials.side.value) == ("RGB", 8)
+    assert explorer.wait(60)
+
+
+def test_what_was_offered_for_copying_follows_the_sliders(explorer):
+    explorer.json_button.click()
+    explorer.turn(color_format="BGR")
+    assert explorer.snippet.value == explorer.exploration.json()
+    assert "ChannelOrder" in explorer.snippet.value
+    explorer.code_button.click()
+    explorer.reset_button.click()
+    assert explorer.snippet.value == explorer.exploration.code()
     assert explorer.wait(60)

@@ -135,7 +135,7 @@ class App(Panel):
 
     def _make_controls(self) -> None:
         sitting = self.sitting
-        self.picker = labelled(Dropdown, "Model", "240px", options=sitting.models(),
+        self.picker = labelled(Dropdown, "Model", "280px", options=self._models(),
                                value=sitting.model or None)  # fmt: skip
         self.badge = HTML(layout=Layout(width="76px"))  # as wide as its longest word
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
@@ -156,6 +156,11 @@ class App(Panel):
         self._forward(self.picker, sitting.pick)
         self._forward(self.top_k, lambda value: sitting.choose(top_k=value))
         self._forward(self.preset, lambda value: sitting.choose(preset=value))
+
+    def _models(self) -> tuple[tuple[str, str], ...]:
+        """Return what the picker offers: a line for people, with the state, and the name."""
+        states = self.sitting.states()
+        return tuple((f"{_MARKS[state]} {name} · {state}", name) for name, state in states.items())
 
     def _make_shop(self) -> None:
         """Lay out the catalogue: what is chosen there is one click away."""
@@ -197,13 +202,25 @@ class App(Panel):
                                   "reproduces it", "code")  # fmt: skip
         self.clear_button = button("Clear", self._clear, "Begin anew", "trash")
         self.said, self.snippet = HTML(), Snippet()
+        self._offered = 0  # runs in the cell that the snippet shows
         self.endings = row(
             self.keep_button, self.export_button, self.code_button, self.clear_button
         )
 
     def _offer_code(self) -> None:
-        self.sitting.attempt(
-            lambda: self.snippet.offer(self.sitting.offered(), "This sitting as a cell")
+        def act() -> None:
+            self._offered = len(self.sitting.runs)
+            self.snippet.offer(self.sitting.offered(), self._snippet_label())
+
+        self.sitting.attempt(act)
+
+    def _snippet_label(self) -> str:
+        """Say of how many runs the cell is: it writes files, and so is made when asked for."""
+        has, there = self._offered, len(self.sitting.runs)
+        if has == there:
+            return f"This sitting as a cell ({count(has, 'run')})"
+        return (
+            f"This sitting as a cell, up to run {has} of {there}: “Copy as code” takes in the rest"
         )
 
     def _clear(self) -> None:
@@ -218,7 +235,7 @@ class App(Panel):
         sitting = self.sitting
         with self._quiet:
             self._paint_choices()
-        self.badge.value = text(f"{_MARKS.get(sitting.state, '')} {sitting.state}")
+        self.badge.value = text(f"{_MARKS[sitting.state]} {sitting.state}")
         self.warm_button.disabled = not sitting.model or sitting.state == "loading"
         any_runs, audience = bool(sitting.runs), bool(sitting.audience)
         self.again_button.disabled = sitting.photo is None
@@ -227,6 +244,10 @@ class App(Panel):
         self.draw_thing(self.result, sitting.shown)
         self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
+        if not any_runs:
+            self.snippet.value = ""
+        elif self.snippet.value:
+            self.snippet.label = self._snippet_label()
         runs = tuple(sitting.runs)
         self.draw(self.history, runs, lambda: html_of(sitting.runs.times()) if runs else _NOTHING)
         order = self.order.value
@@ -243,10 +264,9 @@ class App(Panel):
     def _paint_choices(self) -> None:
         """Have the controls say what is chosen, whoever has chosen it."""
         sitting = self.sitting
-        names = sitting.models()
-        if tuple(self.picker.options) != names:
-            self.picker.options = names
-        if self.picker.value != sitting.model:
+        with self.picker.hold_sync():
+            if tuple(self.picker.options) != (models := self._models()):
+                self.picker.options = models
             self.picker.value = sitting.model or None
         self.top_k.max = max(self.top_k.max, sitting.top_k)
         self.top_k.value = sitting.top_k

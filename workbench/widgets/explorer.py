@@ -29,6 +29,7 @@ class Explorer(Panel):
         self._turned = True  # so that the sliders are placed at first
         self.delta, self.said = half(), half()
         self.strip, self.snippet = HTML(), Snippet()
+        self._offered = exploration.code  # what the snippet shows, where it shows something
         self.reset_button = button("Reset", exploration.reset, "The model's own recipe", "undo")
         self.code_button = button("Copy as code", self._code, "The recipe as Python", "code")
         self.json_button = button("Copy as JSON", self._json, "For a metadata file", "file")
@@ -66,10 +67,12 @@ class Explorer(Panel):
         return self.exploration.difference()
 
     def _code(self) -> None:
-        self.snippet.offer(self.exploration.code(), "The recipe as Python")
+        self._offered = self.exploration.code
+        self.snippet.offer(self._offered(), "The recipe as Python")
 
     def _json(self) -> None:
-        self.snippet.offer(self.exploration.json(), "The recipe for a metadata file")
+        self._offered = self.exploration.json
+        self.snippet.offer(self._offered(), "The recipe for a metadata file")
 
     def paint(self) -> None:
         """Show what was found, and where the knobs stand, whoever has turned them."""
@@ -77,6 +80,8 @@ class Explorer(Panel):
         self.draw_thing(self.strip, exploration.trace)
         self.draw_thing(self.said, exploration.outcome)
         self.delta.value = html_of(exploration.difference())
+        if self.snippet.value:
+            self.snippet.value = self._offered()
         turned = bool(exploration.delta)
         if self._turned and not turned:
             self.dials.set(exploration.knobs)

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 #: Of what was left out, so many are named.
 _NAMED = 4
+#: What stands for a panel where no widget can be shown at all.
+_LIVE = "This part is live: run the cell to use it. What it found stays in Python."
+#: What stands beneath a panel whose kernel has ended.
+_NEEDS_KERNEL = (
+    "A live part needs the kernel that made it. Where it says that a model was not found, or where "
+    "nothing is shown, run this cell again (Shift+Enter). What other cells have displayed stays, "
+    "and so do the pages and files that were written."
+)
 #: A row whose parts go beneath each other where the window is narrow.
 WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%", "grid_gap": "2px 14px"}
 
@@ -145,11 +153,24 @@ class Panel(VBox):
     def __repr__(self) -> str:
         return f"<{self.title}>"
 
+    def _ipython_display_(self) -> None:
+        """Show the live view, and after it a static word that is seen where the view is not.
+
+        JupyterLab draws the view of a widget or says "model not found"; it takes none of the other
+        forms in the same output. So the word is an output of its own, and the style sheet of the
+        panels hides it while a live panel stands beside it.
+        """
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
+        line = f"<div class='wb-no-kernel'>{text(_NEEDS_KERNEL)}</div>"
+        word = {"text/html": line, "text/plain": _NEEDS_KERNEL}
+        display(word, raw=True)  # type: ignore[no-untyped-call]
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Return the live view, and a sentence for where there is no kernel behind it."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
-        note = "This part is live: run the cell to use it. What it found stays in Python."
-        bundle["text/html"] = as_html(Card(self.title, (Notes((note,)),)))
+        bundle["text/html"] = as_html(Card(self.title, (Notes((_LIVE,)),)))
         bundle["text/plain"] = repr(self)
         return bundle
 

@@ -254,6 +254,14 @@ class Sitting(Activity):
         state = "cold" if known is None else self.hub.state_of(known)
         return "warm" if state == "live" else state
 
+    def states(self) -> dict[str, str]:
+        """Return the state of every model to choose from, by name; see :meth:`state_of`."""
+        live = {row["id"] for row in self.hub.rows() if row["state"] == "live"}
+        return {
+            name: "warm" if name not in self._models and name in live else self.state_of(name)
+            for name in self.models()
+        }
+
     @property
     def described(self) -> Model | None:
         """The chosen model, once it has been looked at."""
