@@ -49,7 +49,7 @@ def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour
     assert app.result.value == app.results[0]._repr_html_()
     assert "What each step gives" in app.trace.value
     assert "Runs" in app.history.value
-    assert "●" in app.badge.value
+    assert "●" in app.picker.label
     assert repr(app) == "<workbench app: 1 result>"
 
 
@@ -208,10 +208,10 @@ def test_keep_and_export_say_what_they_wrote(app, colour):
 
 
 def test_the_warm_up_button_warms(app):
-    assert "cold" in app.badge.value
+    assert "cold" in app.picker.label
     app.warm_button.click()
     assert app.wait(60)
-    assert "warm" in app.badge.value
+    assert "warm" in app.picker.label
 
 
 def test_an_error_of_the_painting_is_shown_and_kept(app, monkeypatch):

@@ -137,7 +137,6 @@ class App(Panel):
         sitting = self.sitting
         self.picker = labelled(Dropdown, "Model", "280px", options=self._models(),
                                value=sitting.model or None)  # fmt: skip
-        self.badge = HTML(layout=Layout(width="76px"))  # as wide as its longest word
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
                                   "steady", "fire")  # fmt: skip
         self.top_k = labelled(IntSlider, "Top", "180px", value=sitting.top_k, min=1, max=20,
@@ -151,7 +150,7 @@ class App(Panel):
         self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
                                    "refresh")  # fmt: skip
         self.controls = row(
-            self.picker, self.badge, self.warm_button, self.top_k, self.preset, self.again_button
+            self.picker, self.warm_button, self.top_k, self.preset, self.again_button
         )
         self._forward(self.picker, sitting.pick)
         self._forward(self.top_k, lambda value: sitting.choose(top_k=value))
@@ -167,7 +166,7 @@ class App(Panel):
         self.offer = labelled(Dropdown, "Catalogue", "440px", options=offers(self.sitting.hub))
         self.pull_button = button("Pull", self._pull, "Fetch this model, verify it, and use it",
                                   "cloud-download")  # fmt: skip
-        self.offer.layout.max_width = "100%"
+        self.offer.layout.max_width = "calc(100% - 4px)"  # a widget has margins of 2 px
         self.shop = row(self.offer, self.pull_button)
 
     def _pull(self) -> None:
@@ -235,7 +234,6 @@ class App(Panel):
         sitting = self.sitting
         with self._quiet:
             self._paint_choices()
-        self.badge.value = text(f"{_MARKS[sitting.state]} {sitting.state}")
         self.warm_button.disabled = not sitting.model or sitting.state == "loading"
         any_runs, audience = bool(sitting.runs), bool(sitting.audience)
         self.again_button.disabled = sitting.photo is None
