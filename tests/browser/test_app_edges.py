@@ -22,6 +22,18 @@ pytestmark = pytest.mark.browser
 TURNED = "photo\u202egpj.exe\u200b.jpg"
 LONG = f"{'a very long name of a photo ' * 8}from the lake.png"
 
+#: Has the next run of the app go on until it is let go, whoever stops it.
+_DEAF = """
+import threading
+import workbench.widgets.sitting as desk
+from workbench.stopping import Stop
+before, plain, go = len(app.results), desk.answer, threading.Event()
+def deaf(*args, stop, **options):
+    go.wait(60)
+    return plain(*args, stop=Stop(), **options)
+desk.answer = deaf
+"""
+
 
 def _open(browser: Any, lab: Lab, name: str) -> Sheet:
     cells = ("import workbench as wb\napp = wb.app()\napp", "None")
@@ -152,3 +164,41 @@ def test_without_its_kernel_an_app_says_what_to_do_and_results_stay(
     sheet.app.wait_for()
     word.wait_for(state="hidden")
     page.close()
+
+
+def test_models_that_are_dropped_at_once_are_asked_about_in_turn(
+    opened: Sheet, tiny: Path, screenshots: Path
+) -> None:
+    content = tiny.read_bytes()
+    opened.choose(*(
+        {"name": name, "mimeType": "", "buffer": content} for name in ("one.onnx", "two.onnx")
+    ))  # fmt: skip
+    opened.says("Asked about next: two.")
+    opened.keep(screenshots / "edges_models.png", opened.app)
+    opened.button("Dismiss").click()
+    opened.says("new model two")
+    opened.button("Dismiss").click()
+    opened.button("Use this model").wait_for(state="hidden")
+
+
+def test_what_waits_at_a_stop_is_named_and_can_be_taken_up(
+    opened: Sheet, screenshots: Path
+) -> None:
+    # a run that hears of no stop, as one huge node of a graph is
+    opened.run_cell(1, _DEAF)
+    content = wb.example("cat").read_bytes()
+    names = [f"cat {number}.png" for number in range(1, 7)]
+    opened.choose(*({"name": n, "mimeType": "image/png", "buffer": content} for n in names))
+    opened.app.locator(".wb-drop-done").nth(5).wait_for()
+    opened.button("Stop").click()
+    opened.says("Stopping … cat 1.png: cifar10: the step under way ends first.")
+    opened.says("5 that waited were left out: cat 2.png, cat 3.png, cat 4.png, cat 5.png and 1")
+    opened.keep(screenshots / "edges_stopping.png", opened.app)
+    opened.run_cell(1, "go.set(); desk.answer = plain")
+    opened.button("Stop").wait_for(state="hidden")
+    opened.says("stopped on request")
+    opened.keep(screenshots / "edges_left_out.png", opened.app)
+    opened.button("Take up again").click()
+    opened.says("cat 6.png: cat")
+    opened.button("Take up again").wait_for(state="hidden")
+    opened.says("6", opened.run_cell(1, "app.wait(30); len(app.results) - before + 1"))

@@ -112,6 +112,9 @@ def test_a_narrow_window_cuts_no_widget_off(ran: Sheet, screenshots: Path) -> No
             ran.keep(screenshots / f"06_narrow_{number}.png", live)
             assert sight.overlaps(live) == []
             assert sight.cut_off(live) == []
+        rows = ran.page.locator(LIVE).nth(2).get_by_role("table", name="Answers").locator("tr")
+        heights = rows.evaluate_all("all => all.map(row => row.offsetHeight)")
+        assert max(heights) < 2 * min(heights), "a row is one line high"
     finally:
         ran.page.set_viewport_size(WIDE)
 

@@ -41,6 +41,7 @@ class Comparer(Panel):
         )
         self.zone.layout.flex, self.zone.layout.min_width = "1 1 320px", "0"
         self.table = HTML()
+        self.table.add_class("wb-side-by-side")
         controls = row(self.choice, self.zone, top=True)
         self.children = (controls, self.status, self.error_line, self.table)
         self._quiet = Hush()
