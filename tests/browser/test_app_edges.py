@@ -202,3 +202,28 @@ def test_what_waits_at_a_stop_is_named_and_can_be_taken_up(
     opened.says("cat 6.png: cat")
     opened.button("Take up again").wait_for(state="hidden")
     opened.says("6", opened.run_cell(1, "app.wait(30); len(app.results) - before + 1"))
+
+
+def test_what_the_browser_has_not_sent_at_a_stop_is_not_sent(opened: Sheet) -> None:
+    opened.run_cell(1, _DEAF)
+    opened.page.evaluate(
+        """() => {
+          const plain = Blob.prototype.arrayBuffer;
+          Blob.prototype.arrayBuffer = async function () {
+            if (this.size > 900_000) await new Promise(go => setTimeout(go, 1_500));
+            return plain.call(this);
+          };
+        }"""
+    )
+    small, large = wb.example("cat").read_bytes(), b"\x89PNG" * 1_000_000
+    names = ("cat 1.png", "large.png", "cat 2.png")
+    kinds = zip(names, (small, large, small), strict=True)
+    opened.choose(*({"name": n, "mimeType": "image/png", "buffer": b} for n, b in kinds))
+    opened.says("25 %")
+    opened.button("Stop").click()
+    states = opened.app.locator(".wb-drop-failed .wb-drop-state")
+    states.nth(1).wait_for()
+    assert set(states.all_inner_texts()) == {"not sent: stopped. Give it again"}
+    opened.run_cell(1, "go.set(); desk.answer = plain; app.wait(30); app.zone.inbox.waiting")
+    opened.button("Stop").wait_for(state="hidden")
+    opened.says("()", opened.run_cell(1, "app.zone.inbox.waiting"))

@@ -46,6 +46,7 @@ def _check_widgets(sheet: Sheet) -> None:
     for number in range(4):
         assert sight.pale_texts(page.locator(LIVE).nth(number)) == []
     assert page.locator("img[src='x']").count() == 0
+    assert page.locator(".wb-no-kernel:visible").count() == 0
     assert sheet.faults == []
 
 
