@@ -131,7 +131,8 @@ def test_a_reload_in_the_middle_of_an_upload_leaves_nothing(browser: Any, lab: L
     sheet.reload()
     sheet.app.wait_for()
     sheet.idle()
-    sheet.says("()", sheet.run_cell(1, "app.zone.inbox.waiting"))
+    told = sheet.run_cell(1, "app.zone.inbox.waiting").locator(".jp-OutputArea-output")
+    assert told.inner_text() == "()"
     sheet.page.close()
 
 
@@ -177,6 +178,8 @@ def test_models_that_are_dropped_at_once_are_asked_about_in_turn(
     opened.keep(screenshots / "edges_models.png", opened.app)
     opened.button("Dismiss").click()
     opened.says("new model two")
+    assert opened.app.get_by_label("Name", exact=True).input_value() == "two"
+    assert opened.app.get_by_text("Asked about next").count() == 0
     opened.button("Dismiss").click()
     opened.button("Use this model").wait_for(state="hidden")
 
@@ -201,7 +204,8 @@ def test_what_waits_at_a_stop_is_named_and_can_be_taken_up(
     opened.button("Take up again").click()
     opened.says("cat 6.png: cat")
     opened.button("Take up again").wait_for(state="hidden")
-    opened.says("6", opened.run_cell(1, "app.wait(30); len(app.results) - before + 1"))
+    told = opened.run_cell(1, "app.wait(30); len(app.results) - before")
+    assert told.locator(".jp-OutputArea-output").inner_text() == "5"
 
 
 def test_what_the_browser_has_not_sent_at_a_stop_is_not_sent(opened: Sheet) -> None:
