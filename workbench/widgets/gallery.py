@@ -44,8 +44,13 @@ class Gallery(Panel):
         self._fill()
         self.begin()
 
+    def _ipython_display_(self) -> None:
+        self.ledger.refresh()
+        super()._ipython_display_()
+
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a result with its marks."""
+        """Return a row a result with its marks, those of other galleries too."""
+        self.ledger.refresh()
         return self.ledger.to_frame()
 
     def mark(self, number: int, **marks: Any) -> None:
@@ -54,6 +59,7 @@ class Gallery(Panel):
 
     def turn(self, pages: int) -> None:
         """Turn some pages."""
+        self.ledger.refresh()
         self.page = min(max(0, self.page + pages), self.pages - 1)
         self._fill()
         self.repaint()

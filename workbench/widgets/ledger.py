@@ -108,6 +108,10 @@ class Ledger(Activity):
 
         self.attempt(act, f"result {number}")
 
+    def refresh(self) -> None:
+        """Take over what others have marked in the same file since."""
+        self.attempt(lambda: self._take(_Sheet.read(self.path)), str(self.path), begins=False)
+
     def save(self) -> Path:
         """Write all entries, whole or not at all, into what is on disk by now."""
         return self._save(None, {})
