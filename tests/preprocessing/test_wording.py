@@ -15,8 +15,8 @@ def test_a_recipe_does_not_differ_from_itself():
 def test_a_step_that_only_one_has_is_said_in_its_own_words():
     rows = changes(presets.imagenet(), presets.get("imagenet", color_format="BGR"))
     assert rows == (
-        ("normalisation: mean", "0.485 0.456 0.406", "0.406 0.456 0.485"),
-        ("normalisation: std", "0.229 0.224 0.225", "0.225 0.224 0.229"),
+        ("normalisation (mean)", "0.485 0.456 0.406", "0.406 0.456 0.485"),
+        ("normalisation (std)", "0.229 0.224 0.225", "0.225 0.224 0.229"),
         ("channel order", "not done", "channels as BGR"),
     )
 
@@ -28,16 +28,16 @@ def test_steps_that_do_the_same_in_another_way_stand_side_by_side():
         "shorter side to 256, middle 224×224 (bilinear, fused)",
         "stretch to 224×224 (bilinear)",
     )
-    assert ("normalisation: factor", "1/255", "1") in rest
-    assert ("normalisation: mean", "0.485 0.456 0.406", "none") in rest
+    assert ("normalisation (factor)", "1/255", "1") in rest
+    assert ("normalisation (mean)", "0.485 0.456 0.406", "none") in rest
 
 
 def test_sizes_and_filters_are_named():
     rows = changes(presets.imagenet(), presets.inception())
     assert rows[:3] == (
-        ("scaling: scaled to", "256", "341"),
-        ("scaling: middle kept", "224×224", "299×299"),
-        ("scaling: interpolation", "bilinear", "bicubic"),
+        ("scaling (scaled to)", "256", "341"),
+        ("scaling (middle kept)", "224×224", "299×299"),
+        ("scaling (interpolation)", "bilinear", "bicubic"),
     )
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConfigError, MetadataError, abridge
 from workbench.models.spec import ModelSpec, build_pipeline
-from workbench.preprocessing.wording import changes
 from workbench.units import count
 from workbench.units import shape as shape_text
 
@@ -106,7 +105,7 @@ def _recipes(held: Any, other: Any, image: Picture, color: Color) -> str:
     mine, theirs = pipeline_of(held, image, color), pipeline_of(other, image, color)
     if mine is None or theirs is None or mine == theirs:
         return ""
-    found = changes(mine, theirs)
+    found = mine.changes(theirs)
     named = [f"{what} {here} against {there}" for what, here, there in found[:_NAMED]]
     if len(found) > _NAMED:
         named.append(f"and {len(found) - _NAMED} more")

@@ -16,6 +16,7 @@ from PIL import Image
 
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import ConfigError, InputMismatchError, MetadataError, choices
+from workbench.preprocessing import wording
 from workbench.preprocessing.images import WHITE, ImageSource, Rgb, Wanted, open_picture
 from workbench.preprocessing.steps import (
     STEPS,
@@ -332,6 +333,15 @@ class Pipeline(Displayable):
         keys = [*mine, *(key for key in theirs if key not in mine)]
         pairs = ((key, mine.get(key), theirs.get(key)) for key in keys)
         return tuple((key, here, there) for key, here, there in pairs if here != there)
+
+    def changes(self, other: Pipeline) -> tuple[tuple[str, str, str], ...]:
+        """Say in words what differs from another pipeline: (what, here, there), in order.
+
+        >>> from workbench.preprocessing import presets
+        >>> presets.imagenet().changes(presets.imagenet(200))[0]
+        ('scaling (scaled to)', '256', '228')
+        """
+        return wording.changes(self, other)
 
     def describe(self) -> str:
         """Return an English sentence that says what is done.

@@ -63,7 +63,7 @@ def changes(mine: Pipeline, theirs: Pipeline) -> tuple[tuple[str, str, str], ...
         for name in (*here[2], *(name for name in there[2] if name not in here[2])):
             one, other = here[2].get(name), there[2].get(name)
             if one != other:
-                what = f"{key}: {_PARAMETERS.get(name, name.replace('_', ' '))}"
+                what = f"{key} ({_PARAMETERS.get(name, name.replace('_', ' '))})"
                 rows.append((what, _value(name, one), _value(name, other)))
     return tuple(rows)
 

@@ -11,7 +11,6 @@ from workbench.errors import ConfigError
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.models.model import Model
-from workbench.preprocessing.wording import changes
 from workbench.units import share
 from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
@@ -113,7 +112,7 @@ class Exploration(Activity):
 
     def difference(self) -> Sheet:
         """Return the delta against the model's own recipe, and what it does to the answer."""
-        rows = changes(self.own, self.pipeline)
+        rows = self.own.changes(self.pipeline)
         blocks: list[Any] = []
         if rows:
             blocks.append(Table(("what", _OWN, "here"), rows, "What differs"))
