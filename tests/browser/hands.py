@@ -84,8 +84,11 @@ class Sheet:
         zone.evaluate(_GIVE, [how, name or file.name, kind, text])
 
     def pick(self, label: str, option: str) -> None:
-        """Choose in one of the app's lists."""
-        self.app.get_by_label(label, exact=True).select_option(option)
+        """Choose in one of the app's lists: by the whole line, or by a word of it."""
+        place = self.app.get_by_label(label, exact=True)
+        lines = place.locator("option").all_inner_texts()
+        (number,) = (n for n, line in enumerate(lines) if option in (line, *line.split()))
+        place.select_option(index=number)
 
     def slide(self, label: str, key: str, times: int = 1) -> None:
         """Move one of the app's sliders by keys."""

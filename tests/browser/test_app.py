@@ -288,6 +288,10 @@ def test_a_narrow_window_cuts_nothing_off_and_nothing_overlaps(
     desk.page.set_viewport_size(NARROW)
     desk.keep(screenshots / "app_narrow.png", desk.app)
     assert sight.sticks_out(desk.page) == 0
+    right = "e => e.getBoundingClientRect().right"
+    inside = desk.app.evaluate(right)
+    for name in ("Catalogue", "Model", "Preprocessing"):
+        assert desk.app.get_by_label(name, exact=True).evaluate(right) <= inside, name
     assert sight.overlaps(desk.app) == []
     assert sight.cut_off(desk.app) == []
     for fold in FOLDS:

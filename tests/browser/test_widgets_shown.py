@@ -46,6 +46,7 @@ def _check_widgets(sheet: Sheet) -> None:
     for number in range(4):
         assert sight.pale_texts(page.locator(LIVE).nth(number)) == []
     assert page.locator("img[src='x']").count() == 0
+    assert page.locator(".wb-no-kernel:visible").count() == 0
     assert sheet.faults == []
 
 
@@ -112,6 +113,9 @@ def test_a_narrow_window_cuts_no_widget_off(ran: Sheet, screenshots: Path) -> No
             ran.keep(screenshots / f"06_narrow_{number}.png", live)
             assert sight.overlaps(live) == []
             assert sight.cut_off(live) == []
+        rows = ran.page.locator(LIVE).nth(2).get_by_role("table", name="Answers").locator("tr")
+        heights = rows.evaluate_all("all => all.map(row => row.offsetHeight)")
+        assert max(heights) < 2 * min(heights), "a row is one line high"
     finally:
         ran.page.set_viewport_size(WIDE)
 

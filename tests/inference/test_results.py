@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -188,7 +189,8 @@ def test_another_picture_is_never_shown_for_the_one_that_was_classified(
 def test_long_lists_keep_the_pictures_of_those_that_are_shown(runner: Runner) -> None:
     data = wb.example("cat").read_bytes()
     results = runner.classify([data] * 30, model="cifar10-small")
-    assert [r._input is not None for r in results] == [True] * 24 + [False] * 6
+    assert [r.picture() is not None for r in results] == [True] * 24 + [False] * 6
+    assert {r.checksum for r in results} == {hashlib.sha256(data).hexdigest()}, "this stays"
     files = runner.classify([wb.example("cat")] * 30, model="cifar10-small")
     assert all(r.picture() is not None for r in files[28:])
 

@@ -19,6 +19,7 @@ from workbench import errors
 from workbench.models import hub as hub_module
 from workbench.models.hub import ModelHub, default_hub
 from workbench.models.session import open_session
+from workbench.stopping import Stop
 
 #: Most of these models come without metadata on purpose.
 pytestmark = pytest.mark.filterwarnings("ignore::workbench.errors.InferredMetadataWarning")
@@ -536,3 +537,59 @@ def test_exclusive_does_not_wait_for_a_load_that_failed(
     with hub.exclusive(timeout_s=5):
         assert hub.cache_info().live == 0
     thread.join()
+
+
+def test_a_stop_ends_the_engine_s_load(hub: ModelHub, three: list[Path], monkeypatch) -> None:
+    stop = Stop()
+
+    def late(*args, **options):
+        stop.cancel()  # the engine has begun
+        return open_session(*args, **options)
+
+    monkeypatch.setattr(hub_module, "open_session", late)
+    model = hub.handle(three[0])
+    with pytest.raises(errors.CancelledError, match=f"Loading {model.id}"):
+        hub.load(model, stop=stop)
+    assert hub.state_of(model) == "cold"
+    assert hub.load(model) is model, "another load is not stopped by it"
+
+
+def test_what_the_engine_opened_after_a_stop_is_closed_again(
+    hub: ModelHub, three: list[Path], monkeypatch
+) -> None:
+    stop = Stop()
+
+    def deaf(*args, **options):
+        made = open_session(*args, **{**options, "stop": None})
+        stop.cancel()
+        return made
+
+    monkeypatch.setattr(hub_module, "open_session", deaf)
+    model = hub.handle(three[0])
+    with pytest.raises(errors.CancelledError):
+        hub.load(model, stop=stop)
+    assert hub.state_of(model) == "cold"
+
+
+def test_who_waits_for_a_load_that_another_gives_up_loads_it_himself(
+    hub: ModelHub, three: list[Path], monkeypatch
+) -> None:
+    stop, begun, go = Stop(), threading.Event(), threading.Event()
+
+    def held(*args, **options):
+        begun.set()
+        assert go.wait(60)
+        return open_session(*args, **options)
+
+    monkeypatch.setattr(hub_module, "open_session", held)
+    model = hub.handle(three[0])
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(hub.load, model, stop=stop)
+        assert begun.wait(60)
+        second = threads.submit(hub.load, model)
+        time.sleep(0.05)
+        stop.cancel()
+        go.set()
+        assert isinstance(first.exception(60), errors.CancelledError)
+        assert second.result(60) is model
+    assert hub.state_of(model) == "live"

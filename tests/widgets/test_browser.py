@@ -32,3 +32,13 @@ def test_the_chosen_model_stays_chosen_while_the_search_changes(hub):
     part.search.set_state({"value": "mean"})
     assert part.list.value == "means"
     part.close()
+
+
+def test_the_list_and_the_search_follow_what_is_done_from_a_cell(hub):
+    part = model_browser(hub)
+    part.catalogue.pick("means")
+    assert part.list.value == "means"
+    part.catalogue.search("mea")
+    assert (part.search.value, part.list.options) == ("mea", ("means",))
+    assert part.wait(60)
+    part.close()

@@ -23,3 +23,10 @@ def test_without_a_picture_it_says_so(hub):
     part = compare_models(hub, models=["means"])
     assert "No picture yet" in part.table.value
     part.close()
+
+
+def test_the_choice_follows_what_is_chosen_from_a_cell(hub):
+    part = compare_models(hub, models=["means"])
+    part.comparison.choose(["endless"])
+    assert part.choice.value == ("endless",)
+    part.close()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 from ipywidgets.widgets import widget
 
 import workbench as wb
 from workbench.errors import ImageTooLargeError, SwitchedOffError
+from workbench.stopping import Stop
 from workbench.widgets import sitting as module
+from workbench.widgets.knob import Knobs, turned
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 
@@ -33,7 +37,8 @@ def drop(app, path=None, *, name="red.png", content=None):
 
 def pick(control, value):
     """Choose as a browser does."""
-    control.set_state({"index": control.options.index(value)})
+    values = [o[1] if isinstance(o, tuple) else o for o in control.options]
+    control.set_state({"index": values.index(value)})
 
 
 def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour):
@@ -44,7 +49,7 @@ def test_a_dropped_picture_is_shown_with_what_the_model_saw_and_said(app, colour
     assert app.result.value == app.results[0]._repr_html_()
     assert "What each step gives" in app.trace.value
     assert "Runs" in app.history.value
-    assert "●" in app.badge.value
+    assert "●" in app.picker.label
     assert repr(app) == "<workbench app: 1 result>"
 
 
@@ -203,10 +208,10 @@ def test_keep_and_export_say_what_they_wrote(app, colour):
 
 
 def test_the_warm_up_button_warms(app):
-    assert "cold" in app.badge.value
+    assert "cold" in app.picker.label
     app.warm_button.click()
     assert app.wait(60)
-    assert "warm" in app.badge.value
+    assert "warm" in app.picker.label
 
 
 def test_an_error_of_the_painting_is_shown_and_kept(app, monkeypatch):
@@ -296,3 +301,127 @@ def test_a_fold_shows_its_parts_when_its_button_is_pressed(app):
     assert fold.inside.layout.display is None
     fold.button.set_state({"value": False})
     assert fold.inside.layout.display == "none"
+
+
+def test_stop_says_at_once_that_it_is_stopping_and_then_what_was_left_out(app, monkeypatch, colour):
+    begun, go, plain = threading.Event(), threading.Event(), module.answer
+
+    def deaf(*args, stop, **options):  # as one huge node of a graph is
+        begun.set()
+        assert go.wait(60)
+        return plain(*args, stop=Stop(), **options)
+
+    monkeypatch.setattr(module, "answer", deaf)
+    for name in ("a.png", "b.png", HOSTILE):
+        drop(app, colour(), name=name)
+    assert begun.wait(60)
+    assert app.stop_button.disabled is False
+    app.stop_button.click()
+    assert "Stopping … a.png: means" in app._doing.value
+    assert app.stop_button.disabled
+    assert "2 that waited were left out: b.png, &lt;img" in app._left.value
+    go.set()
+    assert app.wait(60)
+    assert app.results == []
+    assert "was stopped on request" in app.error_line.value
+    assert app.status.layout.display is None
+    app.take_up_button.click()
+    assert app.wait(60)
+    assert [r.source for r in app.results] == ["b.png", HOSTILE]
+    assert app.status.layout.display == "none"
+
+
+def test_what_was_left_out_can_be_forgotten(app, monkeypatch, colour):
+    begun = threading.Event()
+
+    def waits(*_, stop, **__):
+        begun.set()
+        stop.wait(60)
+        stop.check("answering")
+
+    monkeypatch.setattr(module, "answer", waits)
+    for name in ("a.png", "b.png"):
+        drop(app, colour(), name=name)
+    assert begun.wait(60)
+    app.stop_button.click()
+    assert app.wait(60)
+    assert "1 that waited was left out: b.png." in app._left.value
+    app.leave_out_button.click()
+    assert app._left.value == ""
+    assert app.status.layout.display == "none"
+
+
+def test_the_form_asks_about_one_dropped_model_after_the_other(app, tiny):
+    for name in ("one.onnx", "two.onnx"):
+        drop(app, tiny, name=name)
+    assert app.wait(60)
+    assert app.form.name.value == "one"
+    assert "Asked about next: two." in app.form.after.value
+    app.form.dismiss_button.click()
+    assert (app.form.name.value, app.form.after.value) == ("two", "")
+    app.form.dismiss_button.click()
+    assert app.form.layout.display == "none"
+
+
+def test_controls_follow_what_is_chosen_from_a_cell(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.sitting.turn(color_format="BGR")
+    assert app.dials.color.value == "BGR"
+    app.sitting.choose(top_k=30, preset="inception")
+    assert (app.top_k.value, app.preset.value) == (30, "inception")
+    assert app.dials.color.value == "RGB"
+    assert app.dials.interpolation.value == "bicubic"
+    base = app.sitting.base
+    app.sitting.choose(pipeline=turned(base, replace(Knobs.of(base), interpolation="nearest")))
+    assert app.dials.interpolation.value == "nearest"
+    app.sitting.choose(preset="")
+    assert app.preset.value == ""
+    app.sitting.pick("endless")
+    assert app.picker.value == "endless"
+    app.sitting.stop()
+    assert app.wait(60)
+    assert len(app.results) <= 6, "what is painted is not chosen again"
+
+
+def test_a_static_word_for_where_there_is_no_kernel_is_an_output_of_its_own(app, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append((data, raw)))
+    app._ipython_display_()
+    (live, _), (word, _) = shown
+    assert "application/vnd.jupyter.widget-view+json" in live
+    assert set(word) == {"text/html", "text/plain"}
+    assert "run this cell again" in word["text/html"]
+    assert "<script" not in word["text/html"]
+
+
+def test_the_picker_shows_the_state_of_each_model(app, hub, colour):
+    def lines():
+        return {name: line for line, name in app.picker.options}
+
+    assert (lines()["means"], lines()["endless"]) == ("○ means · cold", "○ endless · cold")
+    hub.load("endless")  # by someone else
+    drop(app, colour())
+    assert app.wait(60)
+    assert (lines()["means"], lines()["endless"]) == ("● means · warm", "● endless · warm")
+    hub.unload("means")
+    app.repaint()
+    assert lines()["means"] == "○ means · cold"
+    assert app.picker.value == "means"
+    assert len(app.results) == 1
+
+
+def test_the_cell_that_was_copied_says_how_far_it_goes(app, colour):
+    drop(app, colour())
+    assert app.wait(60)
+    app.code_button.click()
+    assert app.snippet.label == "This sitting as a cell (1 run)"
+    before = app.snippet.value
+    app.again_button.click()
+    assert app.wait(60)
+    assert app.snippet.label.startswith("This sitting as a cell, up to run 1 of 2")
+    assert app.snippet.value == before
+    app.code_button.click()
+    assert app.snippet.label == "This sitting as a cell (2 runs)"
+    app.sitting.clear()
+    assert app.snippet.value == ""

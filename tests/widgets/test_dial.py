@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import pytest
 
 from workbench.preprocessing import presets
@@ -75,3 +78,40 @@ def test_what_a_browser_rounds_to_the_steps_of_a_slider_turns_nothing(dials):
     assert dials.told == []
     dials.mean[1].set_state({"value": 0.25})
     assert dials.told[0]["mean"] == (exact[0], 0.25, exact[2]), "to the last digit"
+
+
+def test_dials_follow_what_is_turned_elsewhere_and_leave_the_others_alone(dials):
+    dials.crop.set_state({"value": 0.703})  # a person's, which the pixels make 0.7044
+    there = replace(Knobs.of(presets.imagenet()), crop=0.7044)
+    dials._stand = there
+    dials.follow(replace(there, interpolation="nearest", mean=(0.1, 0.2, 0.3)))
+    assert dials.interpolation.value == "nearest"
+    assert [s.value for s in dials.mean] == [0.1, 0.2, 0.3]
+    assert dials.crop.value == 0.703
+    assert dials.told == [{"crop": 0.703}]
+    dials.follow(replace(there, crop=0.5))
+    assert dials.crop.value == 0.5
+
+
+def test_a_dial_whose_turn_was_refused_goes_back(dials):
+    stand = Knobs.of(presets.imagenet())
+    dials._turn = lambda **_: dials.follow(stand)
+    dials.color.set_state({"index": 1})
+    assert dials.color.value == "RGB"
+
+
+def test_a_dial_that_is_moved_while_another_thread_paints_is_forwarded(dials):
+    inside, go = threading.Event(), threading.Event()
+
+    def paints():
+        with dials._quiet:
+            inside.set()
+            go.wait(10)
+
+    painter = threading.Thread(target=paints)
+    painter.start()
+    assert inside.wait(10)
+    dials.side.set_state({"value": 96})
+    go.set()
+    painter.join()
+    assert dials.told == [{"size": (96, 96)}]

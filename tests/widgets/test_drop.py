@@ -84,3 +84,10 @@ def test_every_colour_of_the_style_sheet_follows_the_theme_and_has_a_fallback():
         if name in {"color", "background", "border-color"}:
             assert "var(--jp-" in value, line
             assert "#" in value, line
+
+
+def test_a_zone_that_is_closed_keeps_no_half_a_file(zone):
+    tell(zone, {"kind": "begin", "id": "v-1", "name": "a.png", "size": 9, "via": "drop"})
+    assert zone.inbox.waiting == ("a.png",)
+    zone.close()
+    assert zone.inbox.waiting == ()

@@ -44,3 +44,23 @@ def test_the_recipe_is_offered_for_copying(explorer):
     assert "wb.Pipeline.from_recipe" in explorer.snippet.value
     explorer.json_button.click()
     assert explorer.snippet.value.startswith("{")
+
+
+def test_the_sliders_follow_what_is_turned_from_a_cell(explorer):
+    explorer.turn(color_format="BGR", size=(6, 6))
+    assert (explorer.dials.color.value, explorer.dials.side.value) == ("BGR", 6)
+    explorer.exploration.use(explorer.exploration.own)
+    explorer.exploration.changed()
+    assert (explorer.dials.color.value, explorer.dials.side.value) == ("RGB", 8)
+    assert explorer.wait(60)
+
+
+def test_what_was_offered_for_copying_follows_the_sliders(explorer):
+    explorer.json_button.click()
+    explorer.turn(color_format="BGR")
+    assert explorer.snippet.value == explorer.exploration.json()
+    assert "ChannelOrder" in explorer.snippet.value
+    explorer.code_button.click()
+    explorer.reset_button.click()
+    assert explorer.snippet.value == explorer.exploration.code()
+    assert explorer.wait(60)

@@ -47,3 +47,18 @@ def test_many_results_are_pages_and_old_tiles_are_closed(hub, colour, tmp_path):
     assert len(part.tiles) == PAGE
     assert len(widget._instances) == open_
     part.close()
+
+
+def test_what_another_gallery_marked_is_seen_at_the_next_look(hub, colour, tmp_path, monkeypatch):
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    results = Runner(hub).classify([colour(), colour("b.png", (0, 0, 255))], model="means")
+    one, two = (results_gallery(results, tmp_path / "a.csv") for _ in range(2))
+    two.mark(2, flag=True)
+    assert list(one.to_frame()["flag"]) == [False, True]
+    assert one.tiles[1].flag.value
+    two.mark(1, relabel="rouge")
+    one._ipython_display_()
+    assert one.tiles[0].relabel.value == "rouge"
+    assert "2 of 2 results marked" in one.saved.value
+    one.close()
+    two.close()

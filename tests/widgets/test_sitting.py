@@ -19,6 +19,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.inference.results import Failure, Result
+from workbench.models import hub as hub_module
 from workbench.stopping import Stop
 from workbench.widgets import sitting as module
 from workbench.widgets.sitting import Sitting
@@ -356,3 +357,91 @@ def test_results_are_values_without_the_sitting(hub, colour):
     made.close()
     assert isinstance(result, Result)
     assert "red" in result._repr_html_()
+
+
+@pytest.fixture
+def slow_load(monkeypatch):
+    """Have the engine take long to open a session, and let it hear of no stop."""
+    begun, go = threading.Event(), threading.Event()
+    plain = hub_module.open_session
+
+    def slow(*args, **options):
+        begun.set()
+        assert go.wait(LONG_S)
+        return plain(*args, **{**options, "stop": None})
+
+    monkeypatch.setattr(hub_module, "open_session", slow)
+    return begun, go
+
+
+def test_a_stop_while_a_model_loads_gives_the_load_up_and_says_so(sitting, colour, slow_load):
+    begun, go = slow_load
+    sitting.take(upload(colour()))
+    assert begun.wait(LONG_S)
+    sitting.stop()
+    assert sitting.worker.stopping
+    go.set()
+    finish(sitting)
+    assert (sitting.results, sitting.state) == ([], "cold")
+    with pytest.raises(CancelledError, match="Loading means was stopped"):
+        sitting.problems.check()
+
+
+def test_a_newcomer_whose_load_is_stopped_can_be_used_later(sitting, tiny, slow_load):
+    begun, go = slow_load
+    sitting.open(str(tiny))
+    finish(sitting)
+    sitting.adopt("mine", preset="raw")
+    assert begun.wait(LONG_S)
+    sitting.stop()
+    go.set()
+    finish(sitting)
+    assert "mine" not in sitting.hub
+    assert (sitting.model, sitting.newcomer is not None) == ("means", True)
+    sitting.adopt("mine", preset="raw")
+    finish(sitting)
+    assert sitting.model == "mine"
+
+
+def test_files_that_waited_at_a_stop_are_named_and_can_be_taken_up(sitting, colour, slow_load):
+    begun, go = slow_load
+    for name in ("a.png", "b.png", "c.png"):
+        sitting.take(upload(colour(name)))
+    assert begun.wait(LONG_S)
+    sitting.stop()
+    go.set()
+    finish(sitting)
+    assert [job.about for job in sitting.left_out] == ["b.png", "c.png"]
+    sitting.take_up()
+    assert sitting.left_out == ()
+    finish(sitting)
+    assert [r.source for r in sitting.results] == ["b.png", "c.png"]
+
+
+def test_what_was_left_out_is_forgotten_when_a_person_begins_anew(sitting, colour, slow_load):
+    begun, go = slow_load
+    for name in ("a.png", "b.png"):
+        sitting.take(upload(colour(name)))
+    assert begun.wait(LONG_S)
+    sitting.stop()
+    go.set()
+    sitting.clear()
+    finish(sitting)
+    assert sitting.left_out == ()
+
+
+def test_models_that_are_dropped_at_once_are_asked_about_in_turn(sitting, tiny):
+    for _ in range(3):
+        sitting.take(Upload("net.onnx", tiny.read_bytes()))
+    finish(sitting)
+    assert [n.id for n in sitting.newcomers] == ["net", "net-2", "net-3"]
+    sitting.adopt(preset="raw")
+    finish(sitting)
+    assert (sitting.model, sitting.newcomer.id) == ("net", "net-2")
+    sitting.dismiss()
+    assert sitting.newcomer.id == "net-3"
+    sitting.adopt("third", preset="raw")
+    finish(sitting)
+    assert sitting.newcomer is None
+    assert {"net", "third"} <= set(sitting.models())
+    assert "net-2" not in sitting.models()

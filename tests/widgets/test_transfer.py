@@ -12,6 +12,7 @@ from workbench.errors import (
     InputTooLargeError,
     ModelTooLargeError,
 )
+from workbench.widgets import transfer as module
 from workbench.widgets.transfer import MOST_OPEN, Inbox, Upload, clean_name
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
@@ -185,3 +186,24 @@ def test_only_the_first_of_several_files_begins_something_new():
     told = {"kind": "refused", "name": "big.jpg", "size": 11_000_000, "first": False}
     assert not inbox.receive(told).begins
     assert not chunk(inbox, b"abc", "a").begins
+
+
+def test_half_a_file_of_a_page_that_is_gone_is_given_up_when_another_begins(monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(module, "clock", lambda: now_s[0])
+    inbox = module.Inbox()
+
+    def begin(name):
+        told = {"kind": "begin", "id": name, "name": f"{name}.png", "size": 3_000_000}
+        return inbox.receive(told | {"via": "drop"})
+
+    begin("half")
+    inbox.receive({"kind": "chunk", "id": "half", "offset": 0}, [b"x" * 1_000_000])
+    now_s[0] += module.SILENCE_S - 1
+    begin("alive")
+    assert inbox.waiting == ("half.png", "alive.png")
+    now_s[0] += 2
+    begin("next")
+    assert inbox.waiting == ("alive.png", "next.png")
+    inbox.clear()
+    assert inbox.waiting == ()

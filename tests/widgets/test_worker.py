@@ -121,3 +121,58 @@ def test_a_closed_worker_takes_no_more():
     worker.close()
     with pytest.raises(CancelledError):
         worker.submit("late", lambda _: 1)
+
+
+def test_what_waited_is_given_back_and_can_be_done_after_all(worker, seen):
+    done, begun = [], threading.Event()
+
+    def endless(job):
+        begun.set()
+        held(threading.Event())(job)
+
+    worker.submit("endless", endless)
+    assert begun.wait(5)
+    for name in ("a", "b"):
+        worker.submit(name, lambda job: job.what, done=done.append)
+    left = worker.cancel()
+    assert [job.what for job in left] == ["a", "b"]
+    assert worker.wait(5)
+    for job in left:
+        worker.resubmit(job)
+    assert worker.wait(5)
+    assert done == ["a", "b"]
+
+
+def test_what_ends_after_it_was_stopped_is_not_taken_up_and_that_is_said(worker, seen):
+    done, begun, go = [], threading.Event(), threading.Event()
+
+    def deaf(_):
+        begun.set()
+        assert go.wait(5)
+
+    worker.submit("deaf", deaf, done=done.append)
+    assert begun.wait(5)
+    assert not worker.stopping
+    worker.cancel()
+    assert worker.stopping
+    go.set()
+    assert worker.wait(5)
+    assert not worker.stopping
+    assert done == []
+    assert [(type(e), about) for e, about in seen["failures"]] == [(CancelledError, "deaf")]
+
+
+def test_what_is_dropped_says_nothing(worker, seen):
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def deaf(_):
+        begun.set()
+        assert go.wait(5)
+
+    worker.submit("deaf", deaf, done=done.append)
+    worker.submit("waits", lambda _: 1, done=done.append)
+    assert begun.wait(5)
+    worker.drop()
+    go.set()
+    assert worker.wait(5)
+    assert (done, seen["failures"]) == ([], [])

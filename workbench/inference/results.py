@@ -228,9 +228,16 @@ class Result(Displayable):
         )
 
     def lighter(self) -> Result:
-        """Return the same answer without what its thumbnail needs, for long lists."""
-        files = self._input is not None and self._input.stamp is not None
-        return self if files else replace(self, _input=None)
+        """Return the same answer without what its thumbnail needs, for long lists.
+
+        Of the picture its checksum stays: what a person says of it later is not said of another.
+        """
+        return self if _light(self._input) else replace(self, _input=_bare(self._input))
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the picture's bytes (of the pixels where there were none); else empty."""
+        return "" if self._input is None else self._input.checksum()
 
     def notes(self) -> tuple[str, ...]:
         """Return what a reader must know besides the label."""
@@ -292,7 +299,12 @@ class Failure(Displayable):
 
     def lighter(self) -> Failure:
         """Return the same failure without what it keeps of its input, for long lists."""
-        return replace(self, _input=None)
+        return self if _light(self._input) else replace(self, _input=_bare(self._input))
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the input's bytes, as of a :class:`Result`; empty where they are gone."""
+        return "" if self._input is None else self._input.checksum()
 
     @property
     def code(self) -> str:
@@ -544,3 +556,12 @@ def _beneath(result: Result) -> tuple[str, ...]:
 
 def _doubted(result: Result) -> str:
     return f"{result.label}?" if result.flagged else result.label
+
+
+def _light(kept: Kept | None) -> bool:
+    """Say whether what is kept of a picture is small anyhow: nothing, or where its file is."""
+    return kept is None or kept.stamp is not None
+
+
+def _bare(kept: Kept | None) -> Kept | None:
+    return None if kept is None else kept.bare()

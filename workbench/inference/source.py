@@ -6,6 +6,7 @@ another one: a file that has changed since, or an array that was written to, is 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,16 +46,54 @@ _KEPT_PIXELS = 2 * THUMBNAIL_PIXELS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """What an answer keeps of its picture: a file and its stamp, or something to read again."""
+    """What an answer keeps of its picture: a file and its stamp, or something to read again.
+
+    Attributes
+    ----------
+    source : what is read again; None where nothing can be
+    stamp : size and mtime of a file when it was read
+    sha256 : of the picture's bytes, where it is known and the bytes are no longer there
+    """
 
     source: Any
     stamp: tuple[int, int] | None = None
+    sha256: str = ""
+
+    def checksum(self) -> str:
+        """Return the sha256 of the picture's bytes: of the file, else of the pixels.
+
+        Empty where neither can be had any more.
+        """
+        if self.sha256:
+            return self.sha256
+        source = self.source
+        if self.stamp is not None:
+            if self.stamp != _stamp(source):
+                return ""
+            try:
+                return hashlib.sha256(Path(source).expanduser().read_bytes()).hexdigest()
+            except OSError:
+                return ""
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            return hashlib.sha256(source).hexdigest()
+        if source is None:
+            return ""
+        try:
+            pixels = read_image(source)
+        except WorkbenchError:
+            return ""
+        told = f"{pixels.shape} {pixels.dtype}\n".encode()
+        return hashlib.sha256(told + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+    def bare(self) -> Kept:
+        """Return what tells the picture from others, without the picture."""
+        return Kept(None, sha256=self.checksum())
 
     def picture(self, side: int = THUMBNAIL_PIXELS) -> NDArray[np.uint8] | None:
         """Return the picture small, (h, w, 3) uint8 RGB; None where it cannot be had any more."""
         from PIL import Image
 
-        if self.stamp is not None and self.stamp != _stamp(self.source):
+        if self.source is None or (self.stamp is not None and self.stamp != _stamp(self.source)):
             return None
         try:
             image = Image.fromarray(read_image(self.source))

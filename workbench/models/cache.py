@@ -17,7 +17,12 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from workbench.cards import Card, Displayable, Facts
-from workbench.errors import ConfigError, InferenceTimeoutError, WorkbenchError
+from workbench.errors import (
+    CancelledError,
+    ConfigError,
+    InferenceTimeoutError,
+    WorkbenchError,
+)
 from workbench.host import resident_bytes, return_memory
 from workbench.models.ledger import Holder, Ledger
 from workbench.stopping import deadline
@@ -150,6 +155,8 @@ class SessionCache:
             if mine:
                 return self._fill(key, slot, open_)
             slot.done.wait()
+            if isinstance(slot.error, CancelledError):
+                continue  # someone else gave it up, and this thread did not
             if slot.error is not None:
                 raise slot.error.fresh()
 

@@ -141,6 +141,7 @@ class ModelHub(Displayable):
         strict: bool = False,
         timeout_s: float | None = None,
         verify: Literal["auto", "always"] = "auto",
+        stop: Stop | None = None,
     ) -> Model:
         """Return the handle of a model whose session is live; open it if it is not.
 
@@ -154,6 +155,7 @@ class ModelHub(Displayable):
         timeout_s : limit of the load in seconds
         verify : a model that was pulled is compared with its lock: "auto" takes the hash again
             when size, mtime or inode differ, "always" each time
+        stop : gives the load up when cancelled; what was opened all the same is closed again
 
         Returns
         -------
@@ -162,7 +164,7 @@ class ModelHub(Displayable):
         Raises
         ------
         UnknownModelError, MissingFileError, NotOnnxError, InvalidModelError, MetadataError,
-        MetadataMismatchError, ChecksumError, ConfigError, LoadTimeoutError, …
+        MetadataMismatchError, ChecksumError, ConfigError, LoadTimeoutError, CancelledError, …
 
         Warns
         -----
@@ -175,8 +177,16 @@ class ModelHub(Displayable):
             handle = self.handle(model, Options.of(threads, providers, spinning, strict))
         if verify != "auto":
             self._verify(handle, verify)
-        with Lease(self, handle, timeout_s):
-            return handle
+        what = f"Loading {handle.id}"
+        live = stop is not None and self.state_of(handle) == "live"
+        if stop is not None:
+            stop.check(what)
+        with Lease(self, handle, timeout_s, stop):
+            pass
+        if stop is not None and stop.cancelled and not live:
+            self.unload(handle)  # the engine did not hear of it in time
+            stop.check(what)
+        return handle
 
     @staticmethod
     def _verify(handle: Model, verify: object) -> None:
@@ -470,13 +480,13 @@ class ModelHub(Displayable):
         """Borrow a model's live session; it is opened if it must be, and not closed meanwhile."""
         return Lease(self, model, None)
 
-    def _open(self, model: Model, timeout_s: float | None) -> Session:
+    def _open(self, model: Model, timeout_s: float | None, stop: Stop | None = None) -> Session:
         if self._identity(model) != self._described(model):
             self.handle(model.asked, model.options)  # looks at it again before the engine does
         session = open_session(
             model.path, model.options, model.graph,
             name=model.id, timeout_s=timeout_s, graphs=self._graphs,
-            shared_threads=self.shared_threads,
+            shared_threads=self.shared_threads, stop=stop,
         )  # fmt: skip
         session.ledger = self._ledger
         return session
@@ -640,10 +650,12 @@ class Lease(AbstractContextManager["Session"]):
     A class and no generator, since every run goes through it.
     """
 
-    __slots__ = ("_hub", "_model", "_slot", "_timeout_s")
+    __slots__ = ("_hub", "_model", "_slot", "_stop", "_timeout_s")
 
-    def __init__(self, hub: ModelHub, model: Model, timeout_s: float | None) -> None:
-        self._hub, self._model, self._timeout_s = hub, model, timeout_s
+    def __init__(
+        self, hub: ModelHub, model: Model, timeout_s: float | None, stop: Stop | None = None
+    ) -> None:
+        self._hub, self._model, self._timeout_s, self._stop = hub, model, timeout_s, stop
 
     def __enter__(self) -> Session:
         hub, model = self._hub, self._model
@@ -657,7 +669,7 @@ class Lease(AbstractContextManager["Session"]):
         self._hub._cache.release(self._slot)
 
     def _open(self) -> Session:
-        return self._hub._open(self._model, self._timeout_s)
+        return self._hub._open(self._model, self._timeout_s, self._stop)
 
 
 _PLAIN = Options()

@@ -182,7 +182,7 @@ def write(folder: Path, entry: Entry) -> None:
     ------
     WriteError : the folder will not take it
     """
-    with _alone(folder):
+    with alone(folder / NAME):
         entries = {**read(folder), entry.id: entry}
         told = {name: e.to_dict() for name, e in sorted(entries.items())}
         text = json.dumps({"edition": _EDITION, "models": told}, indent=1, ensure_ascii=False)
@@ -202,13 +202,18 @@ def write(folder: Path, entry: Entry) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold other processes back while the lock is changed.
+def alone(target: Path) -> Iterator[None]:
+    """Hold other processes and threads back while a file is read, changed and written.
 
-    By a file that only one can create, which also holds where advisory locks do nothing; what a
-    killed process has left is taken away after a while.
+    By a file beside it that only one can create, which also holds where advisory locks do
+    nothing; what a killed process has left is taken away after a while.
+
+    Raises
+    ------
+    WriteError : the folder will not take it
     """
-    mark = folder / f".{NAME}.held"
+    folder = target.parent
+    mark = folder / f".{target.name}.held"
     owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(8)}"
     end_s = clock() + 3 * _HELD_S
     while True:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import stopping
-from workbench.errors import LoadTimeoutError, WorkbenchError, from_engine
+from workbench.errors import CancelledError, LoadTimeoutError, WorkbenchError, from_engine
 from workbench.models import provider as provider_
 
 if TYPE_CHECKING:
     from workbench.models.optimised import GraphCache, Key
     from workbench.models.provider import Wanted
+    from workbench.stopping import Stop
     from workbench.timing import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class How:
     timeout_s: float | None
     record_to: Path | None = None
     prepacked: bool = True
+    stop: Stop | None = None
 
 
 def from_kept(
@@ -45,7 +48,7 @@ def from_kept(
         raw = create(ort, str(kept), replace(how, optimised=False))
         watch.lap("optimise")
         return raw
-    except LoadTimeoutError:
+    except (LoadTimeoutError, CancelledError):
         raise
     except WorkbenchError as error:
         graphs.discard(key, f"the engine does not open it: {error.message}")
@@ -57,7 +60,7 @@ def try_keeping(ort: Any, source: bytes | str, how: How, part: Path | None) -> A
     if part is not None:
         try:
             return create(ort, source, how, part)
-        except LoadTimeoutError:
+        except (LoadTimeoutError, CancelledError):
             raise
         except WorkbenchError as error:
             log.debug("%s: opened once more, without keeping its graph: %s", how.name, error)
@@ -95,9 +98,11 @@ def create(ort: Any, source: bytes | str, how: How, part: Path | None = None) ->
         if hasattr(made, "set_load_cancellation_flag"):
             made.set_load_cancellation_flag(True)
 
+    stop = how.stop
     guard = stopping.watchdog.begin(stopping.Guard(give_up), stopping.deadline(timeout_s))
     try:
-        with warnings.catch_warnings():  # what it warns of is found out and said by us
+        told = nullcontext() if stop is None else stop.acting(give_up)
+        with told, warnings.catch_warnings():  # what it warns of is found out and said by us
             warnings.simplefilter("ignore")
             # providers must not be named again beside those of the options
             raw = ort.InferenceSession(source, made, **({} if plugins else {"providers": names}))
@@ -108,6 +113,8 @@ def create(ort: Any, source: bytes | str, how: How, part: Path | None = None) ->
             part.unlink(missing_ok=True)
         if guard.fired == "timeout":
             raise LoadTimeoutError(name, timeout_s or 0.0) from error
+        if stop is not None and stop.cancelled:
+            raise CancelledError(f"Loading {name}") from error
         raise from_engine(error, model=name, doing="load") from error
     finally:
         stopping.watchdog.end(guard)

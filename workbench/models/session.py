@@ -384,6 +384,7 @@ def open_session(
     prepacked: bool = True,
     graphs: GraphCache | None = None,
     shared_threads: int | None = None,
+    stop: Stop | None = None,
 ) -> Session:
     """Open a session on a model file that has passed the gate.
 
@@ -401,10 +402,12 @@ def open_session(
     graphs : where optimised graphs are kept, and taken from; None for a plain load
     shared_threads : size of the pool that models share (see :mod:`workbench.models.threadpool`),
         used where the options name neither threads nor spinning; None for threads of its own
+    stop : ends the load when cancelled, where the engine can be stopped
 
     Raises
     ------
-    LoadTimeoutError, ConfigError (with ``strict``), and whatever :func:`from_engine` gives
+    LoadTimeoutError, CancelledError, ConfigError (with ``strict``), and whatever
+    :func:`from_engine` gives
 
     Warns
     -----
@@ -419,7 +422,7 @@ def open_session(
     before = resident_bytes()
     watch = Stopwatch()
     how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s,
-              record_to=record_to, prepacked=prepacked)  # fmt: skip
+              record_to=record_to, prepacked=prepacked, stop=stop)  # fmt: skip
     notes = [*missing, *([f"{no_pool}: a pool a model."] if no_pool else [])]
     plain = record_to is None and prepacked
     key = graphs.key(facts, chosen, "all") if graphs is not None and optimised and plain else None
@@ -438,7 +441,11 @@ def open_session(
             raw = try_keeping(ort, source, how, part)
         except WorkbenchError as error:
             first = chosen[0]
-            if first.name == CPU or options.strict or isinstance(error, LoadTimeoutError):
+            if (
+                first.name == CPU
+                or options.strict
+                or isinstance(error, LoadTimeoutError | CancelledError)
+            ):
                 raise
             notes.append(f"{first} failed to take the model ({error.message})")
             log.info("%s: %s", name, notes[-1])

@@ -84,7 +84,7 @@ def upload(
 
     def classified(given: Upload, stop: Stop) -> Any:
         runner = Runner(hub, top_k=top_k)
-        return classify(runner, Photo.of(given), runner.hub.handle(model), stop=stop)
+        return classify(runner, Photo.of(given), runner.hub.load(model, stop=stop), stop=stop)
 
     return Uploader(Intake(run or classified, own=run is None))
 

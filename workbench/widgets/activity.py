@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workbench.widgets.problem import Problems, attempt
-from workbench.widgets.worker import Worker
+from workbench.widgets.worker import Job, Worker
 
 
 class Activity:
@@ -15,11 +15,13 @@ class Activity:
     ----------
     worker : does the long work
     problems : what went wrong
+    left_out : what waited when someone stopped, oldest first
     """
 
     def __init__(self, problems: Problems | None = None) -> None:
         self.problems = Problems() if problems is None else problems
         self.worker = Worker(self.changed, self.fail)
+        self.left_out: tuple[Job, ...] = ()
         self._lookers: list[Callable[[], object]] = []
 
     def listen(self, call: Callable[[], object]) -> None:
@@ -57,10 +59,32 @@ class Activity:
         return self.worker.wait(timeout_s)
 
     def stop(self) -> None:
-        """Stop what runs, and forget what waits."""
-        self.worker.cancel()
+        """Stop what runs, and leave out what waits: it may be taken up again."""
+        self.left_out = (*self.left_out, *self.worker.cancel())
+        self.changed()
+
+    def take_up(self) -> None:
+        """Do what was left out after all."""
+        left, self.left_out = self.left_out, ()
+
+        def act() -> None:
+            for job in left:
+                self.worker.resubmit(job)
+
+        self.attempt(act)
+
+    def begin_anew(self) -> None:
+        """Drop what runs, what waits and what was left out: something else takes its place."""
+        self.worker.drop()
+        self.left_out = ()
+
+    def leave_out(self) -> None:
+        """Forget what was left out."""
+        self.left_out = ()
+        self.changed()
 
     def close(self) -> None:
         """Stop for good, and tell nobody any more."""
         self._lookers.clear()
+        self.left_out = ()
         self.worker.close()

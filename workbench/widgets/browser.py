@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ipywidgets import HTML, Select, Text
 
+from workbench.widgets.hush import Hush
 from workbench.widgets.panel import Panel, button, html_of, labelled, row, text
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ class ModelBrowser(Panel):
     def __init__(self, catalogue: Catalogue) -> None:
         super().__init__(catalogue)
         self.catalogue = catalogue
-        self._quiet = False
+        self._quiet = Hush()
         self.search = labelled(Text, "Search", "300px", placeholder="id, task, input or shelf")
         self.list = labelled(Select, "Models", "300px", rows=6)
         self.warm_button = button("Warm up", catalogue.warm_up, "Load and run it", "fire")
@@ -35,7 +36,7 @@ class ModelBrowser(Panel):
             self.table,
             self.card,
         )
-        self.search.observe(lambda change: catalogue.search(change.new), "value")
+        self.search.observe(self._searched, "value")
         self.list.observe(self._picked, "value")
         self.begin()
 
@@ -43,6 +44,10 @@ class ModelBrowser(Panel):
     def model(self) -> Model | None:
         """The model that is looked at."""
         return self.catalogue.model
+
+    def _searched(self, change: Any) -> None:
+        if not self._quiet:
+            self.catalogue.search(change.new)
 
     def _picked(self, change: Any) -> None:
         if not self._quiet and change.new:
@@ -52,14 +57,11 @@ class ModelBrowser(Panel):
         """Show what the search found, and the model that is looked at."""
         catalogue = self.catalogue
         names = tuple(r["id"] for r in catalogue.rows())
-        self._quiet = True
-        try:
+        with self._quiet:
+            self.search.value = catalogue.word
             if tuple(self.list.options) != names:
-                chosen = self.list.value
                 self.list.options = names
-                self.list.value = chosen if chosen in names else None
-        finally:
-            self._quiet = False
+            self.list.value = catalogue.picked if catalogue.picked in names else None
         self.warm_button.disabled = self.unload_button.disabled = catalogue.model is None
         self.table.value = html_of(catalogue.table())
         self.card.value = html_of(catalogue.model)

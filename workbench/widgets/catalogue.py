@@ -23,6 +23,7 @@ class Catalogue(Activity):
     Attributes
     ----------
     word : what ids, tasks, inputs and shelves are searched for
+    picked : name of the one that was picked last; empty before the first
     model : the one that is looked at; None before the first
     said : what the last action came to
     """
@@ -30,7 +31,7 @@ class Catalogue(Activity):
     def __init__(self, hub: ModelHub) -> None:
         super().__init__()
         self.hub = hub
-        self.word = ""
+        self.word = self.picked = ""
         self.model: Model | None = None
         self.said = ""
 
@@ -50,6 +51,7 @@ class Catalogue(Activity):
 
     def pick(self, name: str) -> None:
         """Look at a model's file and at what is written about it."""
+        self.picked = name
 
         def done(model: Model) -> None:
             self.model = model
@@ -59,7 +61,8 @@ class Catalogue(Activity):
     def warm_up(self) -> None:
         """Load the model and run it until its times settle."""
         if (model := self.model) is not None:
-            self._do(f"{model.id}: warming up", lambda job: model.warm_up(stop=job.stop),
+            self._do(f"{model.id}: warming up",
+                     lambda job: self.hub.load(model, stop=job.stop).warm_up(stop=job.stop),
                      lambda w: self._say(f"{model.id} is steady at {seconds(w.steady_s)} a run."),
                      model.id)  # fmt: skip
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ipywidgets import HTML, SelectMultiple
 
 from workbench.widgets.drop import DropZone
+from workbench.widgets.hush import Hush
 from workbench.widgets.panel import Panel, html_of, labelled, row, text
 
 if TYPE_CHECKING:
@@ -40,10 +41,16 @@ class Comparer(Panel):
         )
         self.zone.layout.flex, self.zone.layout.min_width = "1 1 320px", "0"
         self.table = HTML()
+        self.table.add_class("wb-side-by-side")
         controls = row(self.choice, self.zone, top=True)
         self.children = (controls, self.status, self.error_line, self.table)
-        self.choice.observe(lambda change: comparison.choose(change.new), "value")
+        self._quiet = Hush()
+        self.choice.observe(self._chosen, "value")
         self.begin()
+
+    def _chosen(self, change: Any) -> None:
+        if not self._quiet:
+            self.comparison.choose(change.new)
 
     @property
     def results(self) -> list[Result | Failure]:
@@ -59,7 +66,12 @@ class Comparer(Panel):
         return self.comparison.opinions()
 
     def paint(self) -> None:
-        """Show what was said so far."""
+        """Show what was said so far, and who is asked."""
+        asked = self.comparison.models
+        with self._quiet:
+            if new := tuple(name for name in asked if name not in self.choice.options):
+                self.choice.options = (*new, *self.choice.options)
+            self.choice.value = asked
         said = tuple(self.results)
         waiting = text("" if self.comparison.photo else "No picture yet: give one above.")
         self.draw(self.table, said, lambda: html_of(self.side_by_side()) if said else waiting)

@@ -59,7 +59,7 @@ class Comparison(Activity):
 
     def take(self, upload: Upload) -> None:
         """Ask about another picture."""
-        self.stop()
+        self.begin_anew()
         self.photo, self.outcomes = Photo.of(upload), {}
         self.attempt(self.ask, upload.name, begins=False)
 

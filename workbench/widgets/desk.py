@@ -21,6 +21,7 @@ from workbench.widgets.delivery import offers
 from workbench.widgets.dial import Dials
 from workbench.widgets.drop import DropZone
 from workbench.widgets.history import ORDERS
+from workbench.widgets.hush import Hush
 from workbench.widgets.knob import Knobs
 from workbench.widgets.look import Fold
 from workbench.widgets.panel import Panel, button, half, html_of, labelled, row, show, text
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.inference.results import Failure, Result
-    from workbench.preprocessing.pipeline import Pipeline
     from workbench.widgets.sitting import Sitting
 
 _OWN = "the model's own"
@@ -46,11 +46,12 @@ class App(Panel):
     """
 
     title = "workbench app"
+    zone: DropZone
 
     def __init__(self, sitting: Sitting) -> None:
         super().__init__(sitting)
         self.sitting = sitting
-        self._quiet = False  # while controls are painted, they are not being moved
+        self._quiet = Hush()  # while controls are painted, they are not being moved
         self.zone = DropZone(sitting.take, sitting.fail, begin=sitting.begin)
         self._make_place()
         self._make_controls()
@@ -62,7 +63,7 @@ class App(Panel):
         self.order.observe(lambda _: self.repaint(), "value")
         self.dials = Dials(sitting.turn)
         self.reset_button = button("Reset", sitting.reset, "Turn everything back", "undo")
-        self._base: tuple[Pipeline | None, bool] = None, False
+        self._turned = False
         self.more = (
             Fold("Preprocessing steps", self.dials, row(self.reset_button)),
             Fold("Times of this sitting", self.history),
@@ -134,9 +135,8 @@ class App(Panel):
 
     def _make_controls(self) -> None:
         sitting = self.sitting
-        self.picker = labelled(Dropdown, "Model", "240px", options=sitting.models(),
+        self.picker = labelled(Dropdown, "Model", "280px", options=self._models(),
                                value=sitting.model or None)  # fmt: skip
-        self.badge = HTML(layout=Layout(width="76px"))  # as wide as its longest word
         self.warm_button = button("Warm up", sitting.warm_up, "Load it and run it until it is "
                                   "steady", "fire")  # fmt: skip
         self.top_k = labelled(IntSlider, "Top", "180px", value=sitting.top_k, min=1, max=20,
@@ -150,18 +150,23 @@ class App(Panel):
         self.again_button = button("Again", sitting.again, "Ask about the last picture once more",
                                    "refresh")  # fmt: skip
         self.controls = row(
-            self.picker, self.badge, self.warm_button, self.top_k, self.preset, self.again_button
+            self.picker, self.warm_button, self.top_k, self.preset, self.again_button
         )
         self._forward(self.picker, sitting.pick)
         self._forward(self.top_k, lambda value: sitting.choose(top_k=value))
         self._forward(self.preset, lambda value: sitting.choose(preset=value))
+
+    def _models(self) -> tuple[tuple[str, str], ...]:
+        """Return what the picker offers: a line for people, with the state, and the name."""
+        states = self.sitting.states()
+        return tuple((f"{_MARKS[state]} {name} · {state}", name) for name, state in states.items())
 
     def _make_shop(self) -> None:
         """Lay out the catalogue: what is chosen there is one click away."""
         self.offer = labelled(Dropdown, "Catalogue", "440px", options=offers(self.sitting.hub))
         self.pull_button = button("Pull", self._pull, "Fetch this model, verify it, and use it",
                                   "cloud-download")  # fmt: skip
-        self.offer.layout.max_width = "100%"
+        self.offer.layout.max_width = "calc(100% - 4px)"  # a widget has margins of 2 px
         self.shop = row(self.offer, self.pull_button)
 
     def _pull(self) -> None:
@@ -196,13 +201,25 @@ class App(Panel):
                                   "reproduces it", "code")  # fmt: skip
         self.clear_button = button("Clear", self._clear, "Begin anew", "trash")
         self.said, self.snippet = HTML(), Snippet()
+        self._offered = 0  # runs in the cell that the snippet shows
         self.endings = row(
             self.keep_button, self.export_button, self.code_button, self.clear_button
         )
 
     def _offer_code(self) -> None:
-        self.sitting.attempt(
-            lambda: self.snippet.offer(self.sitting.offered(), "This sitting as a cell")
+        def act() -> None:
+            self._offered = len(self.sitting.runs)
+            self.snippet.offer(self.sitting.offered(), self._snippet_label())
+
+        self.sitting.attempt(act)
+
+    def _snippet_label(self) -> str:
+        """Say of how many runs the cell is: it writes files, and so is made when asked for."""
+        has, there = self._offered, len(self.sitting.runs)
+        if has == there:
+            return f"This sitting as a cell ({count(has, 'run')})"
+        return (
+            f"This sitting as a cell, up to run {has} of {there}: “Copy as code” takes in the rest"
         )
 
     def _clear(self) -> None:
@@ -215,16 +232,8 @@ class App(Panel):
     def paint(self) -> None:
         """Show the sitting as it is now."""
         sitting = self.sitting
-        self._quiet = True
-        try:
-            names = sitting.models()
-            if tuple(self.picker.options) != names:
-                self.picker.options = names
-            if self.picker.value != sitting.model:
-                self.picker.value = sitting.model or None
-        finally:
-            self._quiet = False
-        self.badge.value = text(f"{_MARKS.get(sitting.state, '')} {sitting.state}")
+        with self._quiet:
+            self._paint_choices()
         self.warm_button.disabled = not sitting.model or sitting.state == "loading"
         any_runs, audience = bool(sitting.runs), bool(sitting.audience)
         self.again_button.disabled = sitting.photo is None
@@ -233,6 +242,10 @@ class App(Panel):
         self.draw_thing(self.result, sitting.shown)
         self.draw_thing(self.trace, sitting.trace)
         self.said.value = text(sitting.said) if sitting.said else ""
+        if not any_runs:
+            self.snippet.value = ""
+        elif self.snippet.value:
+            self.snippet.label = self._snippet_label()
         runs = tuple(sitting.runs)
         self.draw(self.history, runs, lambda: html_of(sitting.runs.times()) if runs else _NOTHING)
         order = self.order.value
@@ -246,13 +259,26 @@ class App(Panel):
         self._paint_shop()
         self.form.paint()
 
+    def _paint_choices(self) -> None:
+        """Have the controls say what is chosen, whoever has chosen it."""
+        sitting = self.sitting
+        with self.picker.hold_sync():
+            if tuple(self.picker.options) != (models := self._models()):
+                self.picker.options = models
+            self.picker.value = sitting.model or None
+        self.top_k.max = max(self.top_k.max, sitting.top_k)
+        self.top_k.value = sitting.top_k
+        self.preset.value = sitting.preset or ""
+
     def _paint_dials(self) -> None:
-        """Move the sliders where another recipe is begun with, and not while one is turned."""
-        base, turned = self.sitting.base, self.sitting.pipeline is not None
+        """Have the sliders stand where the recipe does."""
+        base, pipeline = self.sitting.base, self.sitting.pipeline
+        turned = pipeline is not None
         self.reset_button.disabled = not turned
-        if base is not None and (base != self._base[0] or self._base[1] > turned):
-            self.dials.set(Knobs.of(base))
-        self._base = base, turned
+        if base is not None:
+            move = self.dials.set if self._turned and not turned else self.dials.follow
+            move(Knobs.of(pipeline or base))
+            self._turned = turned
         show(self.dials, base is not None)
 
     def __repr__(self) -> str:
@@ -267,7 +293,7 @@ class NewcomerForm(VBox):
         self.sitting = sitting
         self._asked: object = None
         wide = {"style": {"description_width": "110px"}, "layout": Layout(width="320px")}
-        self.card = HTML()
+        self.card, self.after = HTML(), HTML()
         self.name = Text(description="Name", **wide)
         self.preset = Dropdown(options=presets.NAMES, description="Preset", **wide)
         self.side = BoundedIntText(description="Input size", min=1, max=16_384, **wide)
@@ -285,6 +311,7 @@ class NewcomerForm(VBox):
         self.use_button = button("Use this model", self._use, "Load it as described here", "check")
         self.dismiss_button = button("Dismiss", sitting.dismiss, "Forget it", "times")
         self.children = (
+            self.after,
             self.card,
             row(self.name, self.preset, self.side, self.color, self.activation),
             self.labels,
@@ -305,6 +332,8 @@ class NewcomerForm(VBox):
         """Show the newcomer, with guesses in the fields when it is seen first."""
         newcomer = self.sitting.newcomer
         show(self, newcomer is not None)
+        after = [other.id for other in self.sitting.newcomers[1:]]
+        self.after.value = text(f"Asked about next: {', '.join(after)}.") if after else ""
         if newcomer is None or newcomer is self._asked:
             self._asked = newcomer
             return

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ipywidgets import Dropdown, FloatSlider, IntSlider, Layout, VBox
 
 from workbench.preprocessing.steps import INTERPOLATIONS
+from workbench.widgets.hush import Hush
+from workbench.widgets.knob import Knobs
 from workbench.widgets.panel import row, show
-
-if TYPE_CHECKING:
-    from workbench.widgets.knob import Knobs
 
 _CHANNELS = ("red", "green", "blue")
 
@@ -23,14 +22,19 @@ class Dials(VBox):
     ----------
     turn : called with the knobs that were turned, by name
 
+    The dials follow what is turned elsewhere (:meth:`follow`). One that a person is moving is left
+    where it is: sizes are whole pixels, so that a share may come back a little different.
+
     A browser rounds what a slider is given to its steps, and tells. That turns nothing: a value
     within half a step of what the slider was set to counts as that, to the last digit.
     """
 
     def __init__(self, turn: Callable[..., object]) -> None:
         super().__init__(layout=Layout(width="100%"))
-        self._turn, self._quiet = turn, False
+        self._turn, self._quiet = turn, Hush()
         self._placed: dict[int, float] = {}
+        self._stand: Knobs | None = None  # where the knobs stood when they were looked at last
+        self._moving: frozenset[str] = frozenset()  # knobs that a person moves right now
         wide = {"style": {"description_width": "92px"}}
 
         def slider(kind: Any, name: str, **options: Any) -> Any:
@@ -72,7 +76,12 @@ class Dials(VBox):
         def moved(change: Any) -> None:
             if self._quiet or self._exact(control, change.old) == self._exact(control, change.new):
                 return
-            self._turn(**told())
+            knobs = told()
+            self._moving = frozenset(knobs)
+            try:
+                self._turn(**knobs)
+            finally:
+                self._moving = frozenset()
 
         control.observe(moved, "value")
 
@@ -83,22 +92,48 @@ class Dials(VBox):
         return was if was is not None and abs(value - was) <= control.step / 2 else value
 
     def set(self, knobs: Knobs) -> None:
-        """Move the sliders to where the knobs stand, without telling anyone."""
-        self._quiet = True
-        try:
-            _place(self.side, None if knobs.size is None else knobs.size[0])
-            self._place(self.crop, knobs.crop)
-            _choose(self.interpolation, knobs.interpolation)
-            _choose(self.color, knobs.color_format if knobs.color_format != "GRAY" else None)
-            _choose(self.layout_, knobs.layout)
-            for controls, values in ((self.mean, knobs.mean), (self.std, knobs.std)):
-                for number, control in enumerate(controls):
+        """Move all sliders to where the knobs stand, without telling anyone."""
+        with self._quiet:
+            for name in Knobs.__slots__:
+                self._move(name, knobs)
+        self._stand = knobs
+
+    def follow(self, knobs: Knobs) -> None:
+        """Move the sliders of knobs that were turned since, by code or by another dial.
+
+        A dial that a person moved goes back where its knob did not turn.
+        """
+        was, moving = self._stand, self._moving
+        if was is None:
+            return self.set(knobs)
+        self._stand = knobs
+        with self._quiet:
+            for name in Knobs.__slots__:
+                same = getattr(was, name) == getattr(knobs, name)
+                refused = same and name in moving and name != "crop"
+                if refused or (not same and name not in moving):
+                    self._move(name, knobs)
+        return None
+
+    def _move(self, name: str, knobs: Knobs) -> None:
+        match name:
+            case "size":
+                _place(self.side, None if knobs.size is None else knobs.size[0])
+            case "crop":
+                self._place(self.crop, knobs.crop)
+            case "interpolation":
+                _choose(self.interpolation, knobs.interpolation)
+            case "color_format":
+                _choose(self.color, knobs.color_format if knobs.color_format != "GRAY" else None)
+            case "layout":
+                _choose(self.layout_, knobs.layout)
+            case _:
+                values = getattr(knobs, name)
+                for number, control in enumerate(getattr(self, name)):
                     there = values is not None and number < len(values)
                     show(control, there)
-                    if there and values is not None:
+                    if there:
                         self._place(control, values[number])
-        finally:
-            self._quiet = False
 
     def _place(self, slider: Any, value: float | None) -> None:
         if value is not None:

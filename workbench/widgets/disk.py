@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from workbench.errors import WriteError
+from workbench.models import lock
 from workbench.page import put
 
 
@@ -16,14 +19,34 @@ def write(path: Path, content: bytes) -> Path:
     ------
     WriteError : it cannot be written, and why
     """
+    _make_folder(path)
+    try:
+        put(path, content)
+    except OSError as error:
+        raise WriteError(str(path), error.strerror or str(error)) from error
+    return path
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold other processes back while a file is read, changed and written; make its folder.
+
+    Raises
+    ------
+    WriteError : its folder will not take it, and why
+    """
+    _make_folder(path)
+    with lock.alone(path):
+        yield
+
+
+def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        put(path, content)
     except (FileExistsError, NotADirectoryError) as error:  # the name of a folder is a file's
         raise WriteError(str(path), "its folder is a file") from error
     except OSError as error:
         raise WriteError(str(path), error.strerror or str(error)) from error
-    return path
 
 
 def safe_name(name: str, mark: str = "") -> str:

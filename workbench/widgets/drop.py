@@ -63,9 +63,18 @@ class DropZone(anywidget.AnyWidget):
         )
         self.on_msg(self._received)
 
+    def close(self) -> None:
+        """Close the view, and give up what is under way."""
+        self.inbox.clear()
+        super().close()
+
     def clear(self) -> None:
         """Take the list of files from the screen."""
         self.send({"kind": "clear"})
+
+    def stop(self) -> None:
+        """Have the browser send no more of what it was given and has not sent yet."""
+        self.send({"kind": "stop"})
 
     def _received(self, _widget: Any, message: object, buffers: Any) -> None:
         arrival = self.inbox.receive(message, buffers or ())

@@ -4,6 +4,8 @@
 const CHUNK_BYTES = 1_000_000;
 const PATIENCE_MS = 4_000;
 const ROWS = 8;
+const NAME_MOST = 56; // letters of a name that are shown: the first, and those of its ending
+const NAME_ENDING = 20;
 const FOLDER_MOST = 100; // files of folders that are dropped at once
 const FOLDER_TAKES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|onnx)$/i;
 
@@ -15,6 +17,26 @@ export function sizeText(bytes) {
   if (scale === 1) return `${rounded} B`;
   const value = rounded / scale;
   return `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
+}
+
+/** A stranger's text on one line: what cannot be seen, or turns letters round, as its sign. */
+export function plain(text) {
+  return text.replace(/[\p{C}\p{Z}]/gu, (sign) => (sign === " " ? sign : "\uFFFD"));
+}
+
+/** A name of bearable length: the middle of a longer one is left out, its ending is kept. */
+export function short(name) {
+  const letters = [...name];
+  if (letters.length <= NAME_MOST) return name;
+  const first = letters.slice(0, NAME_MOST - NAME_ENDING - 1);
+  return `${first.join("")}…${letters.slice(-NAME_ENDING).join("")}`;
+}
+
+/** Whether the zone needs a key itself; all others are the notebook's, Ctrl+S among them. */
+function needs(event) {
+  if (event.altKey) return false;
+  if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "v";
+  return event.key === "Enter" || event.key === " " || (event.shiftKey && event.key === "Insert");
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -70,6 +92,7 @@ function render({ model, el }) {
   const answers = new Map(); // id → what waits for Python's next message
   const tidy = []; // what to undo when the view goes
   let number = 0;
+  let stops = 0; // how often someone has stopped: what was given before is not sent any more
   let line = Promise.resolve(); // files are sent one after another
 
   // ── what is seen ────────────────────────────────────────────────────────────────────────────
@@ -86,7 +109,7 @@ function render({ model, el }) {
   const zone = make("div", { class: "wb-drop-zone" }, label,
     make("span", { class: "wb-drop-buttons" }, choose, paste, camera), hint, picker);
   const root = make("div", { class: "wb-drop", tabindex: "0", role: "group",
-    "data-lm-suppress-shortcuts": "true" }, zone, stage, list, said);
+    }, zone, stage, list, said);
   el.append(root);
 
   // what a browser allows on https and on localhost only
@@ -124,9 +147,9 @@ function render({ model, el }) {
   }
 
   function row(name, text) {
-    const what = make("span", { class: "wb-drop-name" });
+    const whole = plain(name);
+    const what = make("bdi", { class: "wb-drop-name", dir: "ltr", title: whole }, short(whole));
     const state = make("span", { class: "wb-drop-state" });
-    what.textContent = name;
     const node = make("li", {}, what, state);
     list.append(node);
     while (list.children.length > ROWS) list.firstChild.remove();
@@ -143,6 +166,10 @@ function render({ model, el }) {
     if (message?.kind === "clear") {
       list.replaceChildren();
       return say("");
+    }
+    if (message?.kind === "stop") {
+      stops += 1;
+      return undefined;
     }
     const waiting = answers.get(message?.id);
     if (!waiting) return undefined; // another view's
@@ -169,12 +196,25 @@ function render({ model, el }) {
     }
   }
 
-  async function transfer(file, name, via, shown, first) {
+  const sending = new Set(); // ids of files under way
+  const giveUp = () => sending.forEach((id) => model.send({ kind: "abort", id }));
+  window.addEventListener("pagehide", giveUp); // the page goes, and what is half sent with it
+  tidy.push(() => window.removeEventListener("pagehide", giveUp));
+
+  async function transfer(file, name, via, shown, first, before) {
+    const left = () => {
+      if (stops === before) return false;
+      shown.tell("not sent: stopped. Give it again", "wb-drop-failed");
+      return true;
+    };
+    if (left()) return;
     const id = `${view}-${++number}`;
+    sending.add(id);
     const slow = () => shown.tell("waiting: the kernel is busy or not connected");
     try {
       let answer = await ask({ kind: "begin", id, name, size: file.size, via, first }, [], slow);
       while (answer.kind === "more") {
+        if (left()) return void model.send({ kind: "abort", id });
         const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
         shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
         answer = await ask({ kind: "chunk", id, offset: answer.offset }, [part], slow);
@@ -185,12 +225,14 @@ function render({ model, el }) {
       answers.delete(id);
       model.send({ kind: "abort", id });
       shown.tell(`could not be read (${error.name})`, "wb-drop-failed");
+    } finally {
+      sending.delete(id);
     }
   }
 
   function take(given, via) {
     const files = model.get("several") ? given : given.slice(0, 1);
-    say(files.length < given.length ? `One at a time: ${files[0].name} was taken.` : "");
+    say(files.length < given.length ? `One at a time: ${short(plain(files[0].name))} was taken.` : "");
     for (const old of list.querySelectorAll(".wb-drop-done, .wb-drop-failed")) old.remove();
     let first = true; // what is said of earlier files goes with the first message of these
     const taken = [];
@@ -208,10 +250,11 @@ function render({ model, el }) {
       }
       taken.push([file, name, row(name, "waits")]);
     }
+    const before = stops;
     for (const [file, name, shown] of taken) {
       const begins = first;
       first = false;
-      line = line.then(() => transfer(file, name, via, shown, begins));
+      line = line.then(() => transfer(file, name, via, shown, begins, before));
     }
   }
 
@@ -239,6 +282,15 @@ function render({ model, el }) {
       }, (error) => say(`What was dropped could not be read (${error.name}).`));
     });
   }
+
+  // JupyterLab looks for this mark when a key is pressed, before the zone hears of the key
+  const guard = (event) => {
+    if (root.contains(event.target)) {
+      root.toggleAttribute("data-lm-suppress-shortcuts", needs(event));
+    }
+  };
+  window.addEventListener("keydown", guard, true);
+  tidy.push(() => window.removeEventListener("keydown", guard, true));
 
   root.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];

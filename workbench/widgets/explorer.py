@@ -12,6 +12,8 @@ from workbench.widgets.panel import Panel, button, half, html_of, row
 from workbench.widgets.snippet import Snippet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workbench.preprocessing.pipeline import Pipeline, Trace
     from workbench.widgets.exploration import Exploration
     from workbench.widgets.sheet import Sheet
@@ -26,8 +28,11 @@ class Explorer(Panel):
         super().__init__(exploration)
         self.exploration = exploration
         self.dials = Dials(exploration.turn)
+        self._turned = True  # so that the sliders are placed at first
         self.delta, self.said = half(), half()
         self.strip, self.snippet = HTML(), Snippet()
+        self._offered = exploration.code  # what the snippet shows, where it shows something
+        self._offered_of = exploration.photo  # … and the picture that it is about
         self.reset_button = button("Reset", exploration.reset, "The model's own recipe", "undo")
         self.code_button = button("Copy as code", self._code, "The recipe as Python", "code")
         self.json_button = button("Copy as JSON", self._json, "For a metadata file", "file")
@@ -70,19 +75,29 @@ class Explorer(Panel):
         return self.exploration.difference()
 
     def _code(self) -> None:
-        self.exploration.attempt(
-            lambda: self.snippet.offer(self.exploration.offered(), "The recipe as Python")
-        )
+        self._offer(self.exploration.offered, "The recipe as Python")
 
     def _json(self) -> None:
-        self.snippet.offer(self.exploration.json(), "The recipe for a metadata file")
+        self._offer(self.exploration.json, "The recipe for a metadata file")
+
+    def _offer(self, text: Callable[[], str], title: str) -> None:
+        """Show a text, and let it follow the sliders as long as the picture is the same."""
+        self._offered, self._offered_of = text, self.exploration.photo
+        self.exploration.attempt(lambda: self.snippet.offer(text(), title))
 
     def paint(self) -> None:
-        """Show what was found; the sliders are moved only where a reset moved the knobs."""
+        """Show what was found, and where the knobs stand, whoever has turned them."""
         exploration = self.exploration
         self.draw_thing(self.strip, exploration.trace)
         self.draw_thing(self.said, exploration.outcome)
         self.delta.value = html_of(exploration.difference())
-        if not exploration.delta:
+        if self.snippet.value:
+            same = exploration.photo is self._offered_of
+            self.snippet.value = self._offered() if same else ""
+        turned = bool(exploration.delta)
+        if self._turned and not turned:
             self.dials.set(exploration.knobs)
-        self.reset_button.disabled = not exploration.delta
+        else:
+            self.dials.follow(exploration.knobs)
+        self._turned = turned
+        self.reset_button.disabled = not turned

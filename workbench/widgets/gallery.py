@@ -10,6 +10,7 @@ from ipywidgets import HTML, Checkbox, Combobox, Layout, VBox
 from workbench.cards import Card, Notes, Picture, Pictures, as_html
 from workbench.inference.results import Failure, Result
 from workbench.units import count, share
+from workbench.widgets.hush import Hush
 from workbench.widgets.panel import Panel, button, row, show, text
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ class Gallery(Panel):
         self._fill()
         self.begin()
 
+    def _ipython_display_(self) -> None:
+        self.ledger.refresh()
+        super()._ipython_display_()
+
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a result with its marks."""
+        """Return a row a result with its marks, those of other galleries too."""
+        self.ledger.refresh()
         return self.ledger.to_frame()
 
     def mark(self, number: int, **marks: Any) -> None:
@@ -53,6 +59,7 @@ class Gallery(Panel):
 
     def turn(self, pages: int) -> None:
         """Turn some pages."""
+        self.ledger.refresh()
         self.page = min(max(0, self.page + pages), self.pages - 1)
         self._fill()
         self.repaint()
@@ -87,7 +94,7 @@ class Tile(VBox):
 
     def __init__(self, ledger: Ledger, number: int, labels: tuple[str, ...]) -> None:
         super().__init__(layout=Layout(width="200px", margin="4px", overflow="hidden"))
-        self.ledger, self.number, self._quiet = ledger, number, True
+        self.ledger, self.number, self._quiet = ledger, number, Hush()
         narrow = {"indent": False, "layout": Layout(width="auto")}
         self.card = HTML(as_html(_tile_card(ledger.results[number - 1])))
         self.keep = Checkbox(description="Keep", **narrow)
@@ -112,12 +119,9 @@ class Tile(VBox):
     def paint(self) -> None:
         """Show the marks as they are on disk."""
         entry = self.ledger.entries[self.number - 1]
-        self._quiet = True
-        try:
+        with self._quiet:
             self.keep.value, self.flag.value = entry.keep, entry.flag
             self.relabel.value = entry.relabel
-        finally:
-            self._quiet = False
 
     def close(self) -> None:
         """Close every part."""

@@ -14,7 +14,19 @@ from workbench.widgets.problem import Problem
 
 if TYPE_CHECKING:
     from workbench.widgets.activity import Activity
+    from workbench.widgets.drop import DropZone
+    from workbench.widgets.worker import Job
 
+#: Of what was left out, so many are named.
+_NAMED = 4
+#: What stands for a panel where no widget can be shown at all.
+_LIVE = "This part is live: run the cell to use it. What it found stays in Python."
+#: What stands beneath a panel whose kernel has ended.
+_NEEDS_KERNEL = (
+    "A live part needs the kernel that made it. Where it says that a model was not found, or where "
+    "nothing is shown, run this cell again (Shift+Enter). What other cells have displayed stays, "
+    "and so do the pages and files that were written."
+)
 #: A row whose parts go beneath each other where the window is narrow.
 WRAP = {"flex_flow": "row wrap", "align_items": "center", "width": "100%", "grid_gap": "2px 14px"}
 
@@ -30,6 +42,8 @@ class Panel(VBox):
 
     #: what this is, and what to do where nothing answers
     title = "workbench widget"
+    #: where files are given, in panels that take some
+    zone: DropZone | None = None
     children: tuple[Widget, ...]
 
     def __init__(self, activity: Activity) -> None:
@@ -41,8 +55,20 @@ class Panel(VBox):
         self.error_line = HTML()
         self._doing = HTML()
         self._bar = IntProgress(min=0, max=1, layout=Layout(width="120px"))
-        self.stop_button = button("Stop", activity.stop, "Stop what runs, and what waits", "stop")
-        self.status = row(self._bar, self._doing, self.stop_button)
+        self.stop_button = button("Stop", self._stop, "Stop what runs, and what waits", "stop")
+        self._progress = row(self._bar, self._doing, self.stop_button)
+        self._left = HTML()
+        self.take_up_button = button("Take up again", activity.take_up,
+                                     "Do what was left out after all", "refresh")  # fmt: skip
+        self.leave_out_button = button("Forget", activity.leave_out, "Leave it out for good",
+                                       "times")  # fmt: skip
+        self._rest = row(self._left, self.take_up_button, self.leave_out_button)
+        self.status = VBox((self._progress, self._rest), layout=Layout(width="100%"))
+
+    def _stop(self) -> None:
+        self.activity.stop()
+        if self.zone is not None:
+            self.zone.stop()  # what has not been sent yet
 
     def begin(self) -> None:
         """Paint, now and from now on: called once all parts are there."""
@@ -93,9 +119,12 @@ class Panel(VBox):
     def _paint_status(self) -> None:
         worker = self.activity.worker
         running, total, done = worker.running, worker.total, worker.finished
-        self.stop_button.disabled = running is None
+        stopping = worker.stopping
+        self.stop_button.disabled = running is None or stopping
         if running is None:
             self._doing.value = ""
+        elif stopping:
+            self._doing.value = text(f"Stopping … {running.what}: the step under way ends first.")
         else:
             many = f" ({done + 1} of {total})" if total > 1 else ""
             far = f" {running.told}" if running.told else ""
@@ -103,7 +132,11 @@ class Panel(VBox):
         share = running.share if running is not None else None
         self._bar.max = 100 * max(total, 1)
         self._bar.value = round(100 * (done + (share or 0.0))) if running else 0
-        show(self.status, running is not None)
+        left = self.activity.left_out
+        self._left.value = text(_listed(left)) if left else ""
+        show(self._progress, running is not None)
+        show(self._rest, bool(left))
+        show(self.status, running is not None or bool(left))
         self.error_line.value = self.activity.problems.html()
 
     def close(self) -> None:
@@ -120,13 +153,36 @@ class Panel(VBox):
     def __repr__(self) -> str:
         return f"<{self.title}>"
 
+    def _ipython_display_(self) -> None:
+        """Show the live view, and after it a static word that is seen where the view is not.
+
+        JupyterLab draws the view of a widget or says "model not found"; it takes none of the other
+        forms in the same output. So the word is an output of its own, and the style sheet of the
+        panels hides it while a live panel stands beside it.
+        """
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)  # type: ignore[no-untyped-call]
+        line = f"<div class='wb-no-kernel'>{text(_NEEDS_KERNEL)}</div>"
+        word = {"text/html": line, "text/plain": _NEEDS_KERNEL}
+        display(word, raw=True)  # type: ignore[no-untyped-call]
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         """Return the live view, and a sentence for where there is no kernel behind it."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**options)
-        note = "This part is live: run the cell to use it. What it found stays in Python."
-        bundle["text/html"] = as_html(Card(self.title, (Notes((note,)),)))
+        bundle["text/html"] = as_html(Card(self.title, (Notes((_LIVE,)),)))
         bundle["text/plain"] = repr(self)
         return bundle
+
+
+def _listed(left: tuple[Job, ...]) -> str:
+    """Say what was left out: how many, and the first few."""
+    more = len(left) - _NAMED
+    names = ", ".join(job.about for job in left[:_NAMED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
+    were = "was" if len(left) == 1 else "were"
+    return f"Stopped; {len(left)} that waited {were} left out: {names}."
 
 
 def _same(one: object, other: object) -> bool:

@@ -61,7 +61,7 @@ class Sitting(Activity):
     runs : what was answered, oldest first
     trace : every preprocessing step of the last picture that was answered
     photo : what is asked about again when something else is chosen: the last that could be read
-    newcomer : a model that was dropped and is not described yet
+    newcomers : models that were dropped and are not described yet, in the order asked about
     said : the line to say after something was done; empty if nothing was
     audience : who else may sit before the browser; where it is not empty, nothing is read from
         or written to this machine's disk by name
@@ -92,7 +92,7 @@ class Sitting(Activity):
         self.trace: Trace | None = None
         self.photo: Photo | None = None
         self._answered_photo: Photo | None = None
-        self.newcomer: Newcomer | None = None
+        self.newcomers: list[Newcomer] = []
         self.said = ""
         self._loading = ""
         self._script = Script(self.hub)
@@ -180,16 +180,17 @@ class Sitting(Activity):
         self.attempt(lambda: self._adopt(model_id, answers), model_id)
 
     def dismiss(self) -> None:
-        """Forget the newcomer."""
-        self.newcomer = None
+        """Forget the newcomer; the next is asked about."""
+        del self.newcomers[:1]
         self.changed()
 
     def clear(self) -> None:
         """Begin anew: results, pictures and errors go; the models stay."""
-        self.stop()
+        self.begin_anew()
         self.runs = History()
         self.trace = self.photo = self._answered_photo = None
-        self.newcomer, self.said = None, ""
+        self.newcomers.clear()
+        self.said = ""
         self.problems.clear()
         self.changed()
 
@@ -207,6 +208,11 @@ class Sitting(Activity):
     def results(self) -> list[Result | Failure]:
         """All answers, oldest first."""
         return self.runs.results
+
+    @property
+    def newcomer(self) -> Newcomer | None:
+        """The dropped model that is asked about now; None where there is none."""
+        return self.newcomers[0] if self.newcomers else None
 
     @property
     def shown(self) -> Result | None:
@@ -247,6 +253,14 @@ class Sitting(Activity):
         known = self._models.get(name)
         state = "cold" if known is None else self.hub.state_of(known)
         return "warm" if state == "live" else state
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every model to choose from, by name; see :meth:`state_of`."""
+        live = {row["id"] for row in self.hub.rows() if row["state"] == "live"}
+        return {
+            name: "warm" if name not in self._models and name in live else self.state_of(name)
+            for name in self.models()
+        }
 
     @property
     def described(self) -> Model | None:
@@ -342,13 +356,13 @@ class Sitting(Activity):
         self.photo, runs = asked, self.runs
 
         def work(job: Job) -> tuple[Run, Trace | None]:
-            self._load(name)
-            model = self._handle(name)
+            model = self._load(name, job)
             pipeline = own or fitted(preset, model.preprocessing)
             photo = self._here(asked, job)
             outcome = answer(
-                self.runner, photo, model, pipeline=pipeline, top_k=top_k, stop=job.stop
-            )
+                self._runner(model), photo, model,
+                pipeline=pipeline, top_k=top_k, stop=job.stop, load=False,
+            )  # fmt: skip
             trace = None
             if isinstance(outcome, Result):
                 reader = model.preprocessing
@@ -372,22 +386,25 @@ class Sitting(Activity):
             self.trace, self._answered_photo = trace, run.photo
         self.changed()
 
-    def _load(self, name: str) -> None:
+    def _runner(self, model: Model) -> Runner:
+        """Return the runner that serves a model: the one place where that is decided."""
+        return self.runner
+
+    def _load(self, name: str, job: Job) -> Model:
         """Open the session, if it must be, and have that seen meanwhile."""
         if self.state_of(name) == "warm":
-            return
+            return self._handle(name)
         self._loading = name
         self.changed()
         try:
-            self.hub.load(self._handle(name))
+            return self.hub.load(self._handle(name), stop=job.stop)
         finally:
             self._loading = ""
             self.changed()
 
     def _warm_up(self, name: str) -> None:
         def work(job: Job) -> object:
-            self._load(name)
-            return self._handle(name).warm_up(stop=job.stop)
+            return self._load(name, job).warm_up(stop=job.stop)
 
         def done(warm: Any) -> None:
             self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
@@ -411,15 +428,14 @@ class Sitting(Activity):
         )
 
     def _look(self, path: Path, name: str) -> None:
-        known = self.hub.ids()
-
-        def done(newcomer: Newcomer) -> None:
-            self.newcomer = newcomer
+        def work(_: Job) -> Newcomer:
+            known = (*self.hub.ids(), *(waiting.id for waiting in self.newcomers))
+            return Newcomer.look(path, name=name, known=known)
 
         self.worker.submit(
             f"{name}: looking at the model",
-            lambda _: Newcomer.look(path, name=name, known=known),
-            done=done,
+            work,
+            done=self.newcomers.append,
             about=name,
         )
 
@@ -431,16 +447,20 @@ class Sitting(Activity):
         if name in self.hub:
             raise ConfigError("The name", name, "one that no other model has")
 
-        def work(_: Job) -> None:
+        def work(job: Job) -> None:
             self._loading = name
             try:
-                self._models[name] = self.hub.preload(name, path=newcomer.path, metadata=metadata)
+                self._models[name] = self.hub.preload(
+                    name, path=newcomer.path, metadata=metadata, stop=job.stop
+                )
             finally:
                 self._loading = ""
 
         def done(_: object) -> None:
             self._script.add_model(name)
-            self.newcomer, self.model, self.pipeline = None, name, None
+            if newcomer in self.newcomers:  # not dismissed meanwhile
+                self.newcomers.remove(newcomer)
+            self.model, self.pipeline = name, None
             self._again()
             self.changed()
 

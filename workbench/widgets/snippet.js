@@ -14,10 +14,18 @@ function render({ model, el }) {
   said.setAttribute("aria-live", "polite");
   const text = document.createElement("pre");
   text.tabIndex = 0;
-  text.setAttribute("data-lm-suppress-shortcuts", "true");
   head.append(label, copy, said);
   root.append(head, text);
   el.append(root);
+
+  // what is needed to read and copy; all other keys are the notebook's, Ctrl+S among them
+  const guard = (event) => {
+    if (!root.contains(event.target)) return;
+    const held = event.ctrlKey || event.metaKey;
+    const mine = held ? /^[ac]$/i : /^(Arrow.*|Home|End|Page.*|Enter| )$/;
+    root.toggleAttribute("data-lm-suppress-shortcuts", !event.altKey && mine.test(event.key));
+  };
+  window.addEventListener("keydown", guard, true);
 
   function paint() {
     label.textContent = model.get("label");
@@ -44,6 +52,7 @@ function render({ model, el }) {
   model.on("msg:custom", heard);
   paint();
   return () => {
+    window.removeEventListener("keydown", guard, true);
     model.off("change:value", paint);
     model.off("change:label", paint);
     model.off("msg:custom", heard);

@@ -37,12 +37,16 @@ from workbench.errors import (
     require_count,
 )
 from workbench.settings import settings
+from workbench.timing import clock
 from workbench.units import count, size
 
 #: Largest ``.onnx`` file that is taken from a browser, in bytes.
 MODEL_BYTES = 500_000_000
 #: Files that may be under way at once.
 MOST_OPEN = 64
+#: A file of which nothing was heard for so long is given up when another begins, in seconds: its
+#: page was closed or reloaded in the middle.
+SILENCE_S = 15.0
 #: Longest name, in characters; the middle of a longer one is left out.
 _NAME_LENGTH = 120
 _WAYS = ("file", "drop", "paste", "camera")
@@ -97,6 +101,7 @@ class _Open:
     via: str
     parts: list[bytes] = field(default_factory=list)
     got_bytes: int = 0
+    heard_s: float = field(default_factory=clock)
 
 
 def is_model(name: str) -> bool:
@@ -136,6 +141,10 @@ class Inbox:
         self.image_bytes = image_bytes or settings().max_image_bytes
         self.model_bytes = model_bytes
         self._open: OrderedDict[str, _Open] = OrderedDict()
+
+    def clear(self) -> None:
+        """Give up what is under way: nobody will send the rest."""
+        self._open.clear()
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -182,7 +191,11 @@ class Inbox:
         name, size_bytes = clean_name(told.get("name")), _whole("size", told)
         if problem := self._too_large(name, size_bytes):
             raise problem
-        if len(self._open) >= MOST_OPEN:  # a page that was closed never ends what it began
+        now_s = clock()
+        for other, file in list(self._open.items()):
+            if now_s - file.heard_s > SILENCE_S:  # a page that was closed never ends what it began
+                del self._open[other]
+        if len(self._open) >= MOST_OPEN:
             self._open.popitem(last=False)
         under_way = size_bytes + sum(f.size_bytes for f in self._open.values())
         if under_way > self.room_bytes:
@@ -207,6 +220,7 @@ class Inbox:
             raise BadRequestError("the piece", f"{len(part)} bytes", f"1 to {rest:,} bytes")
         file.parts.append(part)
         file.got_bytes += len(part)
+        file.heard_s = clock()
         return self._next(key, file)
 
     def _next(self, key: str, file: _Open) -> Arrival:

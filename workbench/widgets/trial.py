@@ -12,7 +12,7 @@ import numpy as np
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference import recipe
 from workbench.inference.results import Failure, Result
-from workbench.inference.source import Kept, fetched, folder_of, is_address, listed, name_of
+from workbench.inference.source import Kept, fetched, folder_of, is_address, keep, listed, name_of
 from workbench.timing import Stages
 from workbench.units import count
 from workbench.widgets.transfer import Upload
@@ -107,23 +107,30 @@ def classify(
     result = runner.classify_tensor(batch, model=model, top_k=top_k, stop=stop)
     assert isinstance(result, Result), "one picture, one answer"
     stages = {**parts, **result.timings}
-    picture = Kept(photo.source).picture()
+    kept = keep(photo.source)
+    picture = kept.picture()
     return replace(
         result,
         source=photo.name,
         timings=Stages(stages, sum(stages.values())),
         preprocessing=other,
-        _input=None if picture is None else Kept(picture),
+        _input=Kept(picture, sha256=kept.checksum()),
     )
 
 
 def answer(
-    runner: Runner, photo: Photo, model: Model, *, stop: Stop, **options: Any
+    runner: Runner, photo: Photo, model: Model, *, stop: Stop, load: bool = True, **options: Any
 ) -> Result | Failure:
-    """Answer as :func:`classify` does; a failure is an answer, unless someone stopped it."""
+    """Answer as :func:`classify` does; a failure is an answer, unless someone stopped it.
+
+    ``load`` : open the model first, so that ``stop`` ends that as well
+    """
     try:
+        if load:
+            runner.hub.load(model, stop=stop)
         return classify(runner, photo, model, stop=stop, **options)
     except WorkbenchError as error:
         if stop.over:
             raise
-        return Failure(source=photo.name, error=error, model=model.id)
+        kept = keep(photo.source).bare()
+        return Failure(source=photo.name, error=error, model=model.id, _input=kept)

@@ -105,13 +105,33 @@ class Worker:
                 self._thread.start()
         return job
 
-    def cancel(self) -> None:
-        """Stop what runs, and forget what waits."""
+    @property
+    def stopping(self) -> bool:
+        """Whether what runs was told to stop and has not ended yet."""
+        running = self.running
+        return running is not None and running.stop.cancelled and not running.superseded
+
+    def cancel(self) -> tuple[Job, ...]:
+        """Stop what runs, and forget what waits; return what waited."""
         with self._state:
+            left = tuple(self._waiting)
             self._waiting.clear()
             running = self.running
         if running is not None:
             running.stop.cancel()
+        return left
+
+    def drop(self) -> None:
+        """Stop everything, and say nothing of it: something else has taken its place."""
+        with self._state:
+            running = self.running
+            if running is not None:
+                running.superseded = True
+        self.cancel()
+
+    def resubmit(self, job: Job) -> Job:
+        """Queue the work of a job that was left out once more."""
+        return self.submit(job.what, job.work, done=job.done, key=job.key, about=job.about)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until there is nothing to do; return whether that came in time."""
@@ -144,6 +164,7 @@ class Worker:
             job.stop.check(job.what)
             answer = job.work(job)
             if not job.superseded:
+                job.stop.check(job.what)  # what ended after it was stopped is not taken up
                 job.done(answer)
         except WorkbenchError as error:
             if not job.superseded:
