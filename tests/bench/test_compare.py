@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from clocks import PatientClock
 from graphs import endless, means, two_inputs
 from presses import after_runs
 
 import workbench as wb
 from workbench import errors
+from workbench.bench import comparison
 from workbench.bench import subject as subject_
 from workbench.models.hub import ModelHub
 
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def hub(tmp_path: Path) -> ModelHub:
     return ModelHub(model_dir=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """Let no pause of a busy machine use up the time of a comparison."""
+    monkeypatch.setattr(comparison, "run", partial(comparison.run, clock=PatientClock()))
 
 
 @pytest.fixture
@@ -78,8 +87,6 @@ def test_sessions_are_private_and_closed_afterwards(hub, opened):
 
 
 def test_other_leases_wait_and_garbage_waits_and_both_go_on_after(hub, monkeypatch):
-    from workbench.bench import comparison
-
     model = hub.load("cifar10-small", threads=1)
     feeds = model.sample_feeds()
     order: list[str] = []
@@ -107,8 +114,6 @@ def test_other_leases_wait_and_garbage_waits_and_both_go_on_after(hub, monkeypat
 
 
 def test_everything_is_let_go_after_an_error_too(hub, opened, monkeypatch):
-    from workbench.bench import comparison
-
     def broken(*_args, **_kwargs):
         raise errors.InferenceError("cifar10-small", "a node broke", "")
 
