@@ -75,10 +75,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(patch.undo)
 
 
-def pytest_collection_finish() -> None:
-    """Set aside what the tests are made of, so that no collection of garbage looks at it again.
+@pytest.fixture(scope="module", autouse=True)
+def set_aside() -> None:
+    """Set aside what was there before a module, so that no collection of garbage looks at it again.
 
-    Every unload collects garbage, and there are thousands of them.
+    Every unload collects garbage, and there are thousands of them beside thousands of tests.
     """
     gc.collect()
     gc.freeze()
