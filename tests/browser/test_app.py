@@ -200,8 +200,9 @@ def test_stop_ends_a_long_run_and_the_kernel_is_free_meanwhile(
     meanwhile = desk.run_cell(1, "app.sitting.worker.running.what")
     desk.says("'cat.png: endless'", meanwhile)
     stop.click()
-    desk.says("stopped on request")  # and not at the time limit, which is ten minutes here
+    desk.says("stopped on request")  # not at the time limit, which is ten minutes here
     stop.wait_for(state="hidden")
+    assert "inference_timeout" not in desk.app.inner_text()
     desk.keep(screenshots / "app_stopped.png")
     desk.says("True", desk.run_cell(1, "app.wait(60) and not app.sitting.worker.busy"))
     desk.pick("Model", "cifar10")
