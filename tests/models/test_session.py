@@ -153,10 +153,16 @@ def test_the_keyboard_interrupt_ends_a_run_in_the_main_thread(tmp_path: Path) ->
         from pathlib import Path
         from workbench.models import gate
         from workbench.models.session import Options, open_session
+        from workbench.stopping import watchdog
         path = Path({str(path)!r})
         live = open_session(path, Options.of(), gate.examine(path), name="endless")
         x = {{"images": np.ones((1, 3, 8, 8), np.float32)}}
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        def press():
+            while not watchdog.guards():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=press).start()
         try:
             live.run(x, timeout_s=100)
         except KeyboardInterrupt:

@@ -34,10 +34,17 @@ def long(tmp_path: Path) -> Session:
     return open_session(path, Options.of(1), examine(path), name="long")
 
 
-def later(action, after_s: float = 0.2) -> threading.Timer:
-    timer = threading.Timer(after_s, action)
-    timer.start()
-    return timer
+def later(action) -> threading.Thread:
+    """Act soon after a run has begun under a watch, and never before."""
+
+    def wait_and_act() -> None:
+        until(lambda: any(getattr(guard, "running", False) for guard in watchdog.guards()))
+        time.sleep(0.1)
+        action()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
 
 
 def until(true) -> None:
@@ -106,7 +113,7 @@ def test_many_runs_may_take_longer_than_the_limit_of_one(short):
 def test_a_stop_ends_the_run_under_way_and_lets_no_other_begin(short, long):
     stop = Stop()
     timer = later(stop.cancel)
-    with Watch(30.0, stop) as watch:
+    with Watch(100.0, stop) as watch:
         with pytest.raises(errors.CancelledError):
             long.timed(FEEDS, None, watch)
         with pytest.raises(errors.CancelledError):
@@ -117,7 +124,7 @@ def test_a_stop_ends_the_run_under_way_and_lets_no_other_begin(short, long):
 
 def test_the_interrupt_ends_the_run_under_way(short, long):
     timer = later(press)
-    with Watch(30.0) as watch, pytest.raises(KeyboardInterrupt):
+    with Watch(100.0) as watch, pytest.raises(KeyboardInterrupt):
         long.timed(FEEDS, None, watch)
     timer.join()
     assert short.run(FEEDS)
@@ -127,11 +134,11 @@ def test_an_interrupt_that_an_event_loop_took_is_not_lost(short, long):
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         timer = later(press)
-        with Watch(30.0) as watch:
+        with Watch(100.0) as watch:
             with pytest.raises(KeyboardInterrupt):
                 long.timed(FEEDS, None, watch)
             timer.join()
-        with Watch(30.0) as watch:
+        with Watch(100.0) as watch:
             press()
             until(lambda: watch.fired)  # between two runs
             with pytest.raises(KeyboardInterrupt):
