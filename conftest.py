@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +44,12 @@ def _refuse_strangers(address: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Close the network for the whole run, collection included."""
+    """Close the network for the whole run, collection included; hear the keyboard interrupt.
+
+    Whoever is started in a shell's background ignores the interrupt, and what it starts as well.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     connect, connect_ex, resolve = (
         socket.socket.connect,
         socket.socket.connect_ex,
@@ -66,6 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
     patch.setattr(socket, "getaddrinfo", guarded_resolve)
     config.add_cleanup(patch.undo)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def set_aside() -> None:
+    """Set aside what was there before a module, so that no collection of garbage looks at it again.
+
+    Every unload collects garbage, and there are thousands of them beside thousands of tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -31,8 +31,9 @@ def test_a_stop_without_a_limit_never_expires():
 
 
 def test_a_stop_expires_at_its_deadline():
+    assert 0 < Stop(timeout_s=3600).remaining_s <= 3600
     stop = Stop(timeout_s=0.02)
-    assert 0 < stop.remaining_s <= 0.02
+    assert stop.remaining_s <= 0.02
     assert not stop.wait(1.0), "waiting ends at the deadline, and says that nobody cancelled"
     assert stop.expired
     assert stop.remaining_s == 0.0
@@ -49,7 +50,7 @@ def test_a_limit_must_be_positive(timeout_s):
 def test_cancelling_is_seen_by_whoever_checks_or_waits():
     stop = Stop()
     threading.Timer(0.01, stop.cancel).start()
-    assert stop.wait(10.0)
+    assert stop.wait(60.0)
     assert stop.cancelled
     with pytest.raises(CancelledError, match=r"^The copy was stopped on request\."):
         stop.check("The copy")
@@ -87,17 +88,21 @@ def test_the_watchdog_ends_a_run_at_its_deadline():
     dog, ended = Watchdog(), threading.Event()
     begin = clock()
     guard = dog.begin(Guard(ended.set), begin + 0.05)
-    assert ended.wait(10.0)
+    assert ended.wait(60.0)
     assert clock() - begin >= 0.05
     dog.end(guard)
     assert guard.fired == "timeout"
 
 
 def test_the_watchdog_leaves_a_run_alone_that_ends_in_time():
-    dog, ended = Watchdog(), threading.Event()
-    guard = dog.begin(Guard(ended.set), clock() + 0.05)
+    dog, ended, later = Watchdog(), threading.Event(), threading.Event()
+    guard = dog.begin(Guard(ended.set), clock() + 3600)
     dog.end(guard)
-    assert not ended.wait(0.1)
+    guard.deadline_s = clock() - 1  # its deadline passes
+    after = dog.begin(Guard(later.set), clock() + 0.01)
+    assert later.wait(60.0)
+    dog.end(after)
+    assert not ended.is_set()
     assert guard.fired == ""
 
 
@@ -106,7 +111,7 @@ def test_a_limit_beyond_what_the_platform_can_sleep_does_no_harm():
     never = dog.begin(Guard(lambda: None), clock() + 1e300)
     time.sleep(0.05)  # it sleeps towards that
     soon = dog.begin(Guard(ended.set), clock() + 0.02)
-    assert ended.wait(10.0)
+    assert ended.wait(60.0)
     dog.end(soon)
     dog.end(never)
     stop = Stop(timeout_s=1e300)
@@ -124,19 +129,19 @@ def test_a_process_with_more_than_a_thousand_descriptors_has_a_watchdog_too():
             files.enter_context(open(os.devnull, "rb"))  # noqa: PTH123
         dog, ended = Watchdog(), threading.Event()
         guard = dog.begin(Guard(ended.set), clock() + 0.02)
-        assert ended.wait(10.0)
+        assert ended.wait(60.0)
         dog.end(guard)
 
 
 def test_the_earlier_deadline_wakes_it_first():
-    dog, order = Watchdog(), []
-    late = threading.Event()
-    slow = dog.begin(Guard(lambda: (order.append("slow"), late.set())), clock() + 0.15)
-    fast = dog.begin(Guard(lambda: order.append("fast")), clock() + 0.03)
-    assert late.wait(10.0)
+    dog, ended = Watchdog(), threading.Event()
+    slow = dog.begin(Guard(lambda: None), clock() + 3600)
+    time.sleep(0.05)  # it sleeps towards that
+    fast = dog.begin(Guard(ended.set), clock() + 0.03)
+    assert ended.wait(60.0)
     dog.end(fast)
     dog.end(slow)
-    assert order == ["fast", "slow"]
+    assert (fast.fired, slow.fired) == ("timeout", "")
 
 
 def test_one_run_whose_end_fails_does_not_take_the_watchdog_with_it(caplog):
@@ -147,7 +152,7 @@ def test_one_run_whose_end_fails_does_not_take_the_watchdog_with_it(caplog):
 
     first = dog.begin(Guard(fail), clock() + 0.01)
     second = dog.begin(Guard(ended.set), clock() + 0.05)
-    assert ended.wait(10.0)
+    assert ended.wait(60.0)
     dog.end(first)
     dog.end(second)
     assert "Ending a run at its timeout failed." in caplog.text
@@ -159,7 +164,7 @@ def test_many_threads_share_one_watchdog():
     def work(number: int) -> None:
         over = threading.Event()
         guard = dog.begin(Guard(over.set), clock() + 0.02 + 0.001 * number)
-        if over.wait(10.0):
+        if over.wait(60.0):
             ended.append(number)
         dog.end(guard)
 
@@ -196,7 +201,7 @@ def run_python(code: str) -> str:
     """Run code in a fresh interpreter, away from pytest's own handlers; return what it prints."""
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
@@ -215,7 +220,7 @@ def test_the_interrupt_reaches_a_run_while_the_main_thread_is_in_native_code():
             ended.append((threading.current_thread().name, len(handled)))
         guard = watchdog.begin(Guard(act), inf)
         os.kill(os.getpid(), signal.SIGINT)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not ended and time.monotonic() < end:
             time.sleep(0.01)
         watchdog.end(guard)
@@ -239,7 +244,7 @@ def test_a_run_whose_end_is_never_told_costs_later_runs_nothing():
         told = threading.Event()
         guard = watchdog.begin(Guard(told.set), inf)
         os.kill(os.getpid(), signal.SIGINT)
-        print(told.wait(5), guard.fired)
+        print(told.wait(60), guard.fired)
         watchdog.end(guard)
     """)
     assert said.split() == ["0", "True", "interrupt"]
@@ -255,13 +260,13 @@ def test_the_interrupt_leaves_runs_of_other_threads_alone():
         begun, over, guards = threading.Event(), threading.Event(), []
         def work():
             guards.append(watchdog.begin(Guard(lambda: None), inf))
-            begun.set(); over.wait(20)
+            begun.set(); over.wait(60)
             watchdog.end(guards[0])
-        thread = threading.Thread(target=work); thread.start(); begun.wait(20)
+        thread = threading.Thread(target=work); thread.start(); begun.wait(60)
         told = threading.Event()
         mine = watchdog.begin(Guard(told.set), inf)
         os.kill(os.getpid(), signal.SIGINT)
-        told.wait(20); watchdog.end(mine); over.set(); thread.join()
+        told.wait(60); watchdog.end(mine); over.set(); thread.join()
         print(mine.fired, repr(guards[0].fired))
     """)
     assert said == "interrupt ''"
@@ -283,9 +288,9 @@ def test_an_event_loop_that_waits_for_signals_still_gets_them():
         got = b""
         for number in (signal.SIGUSR1, signal.SIGINT):
             os.kill(os.getpid(), number)
-            select.select([ear], [], [], 20)
+            select.select([ear], [], [], 60)
             got += os.read(ear, 10)
-        told.wait(20); watchdog.end(guard)
+        told.wait(60); watchdog.end(guard)
         print(got == bytes([signal.SIGUSR1, signal.SIGINT]), guard.fired)
         print(signal.set_wakeup_fd(-1) == mouth)
     """)
@@ -305,13 +310,13 @@ def test_a_forked_child_has_a_watchdog_of_its_own():
         try:
             ended = threading.Event()
             guard = dog.begin(Guard(ended.set), clock() + 0.02)
-            fine = ended.wait(10) and guard.fired == "timeout"
+            fine = ended.wait(60) and guard.fired == "timeout"
             dog.end(guard)
             fine = fine and signal.set_wakeup_fd(-1) == -1
             code = 0 if fine else 2
         finally:
             os._exit(code)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     status = None
     while status is None and time.monotonic() < deadline:
         done, answer = os.waitpid(child, os.WNOHANG)
@@ -324,7 +329,7 @@ def test_a_forked_child_has_a_watchdog_of_its_own():
 def test_looking_after_a_run_starts_no_thread_of_its_own():
     dog = Watchdog()
     dog.end(dog.begin(Guard(lambda: None), inf))
-    before = threading.active_count()
+    before = set(threading.enumerate())
     for _ in range(100):
-        dog.end(dog.begin(Guard(lambda: None), clock() + 1))
-    assert threading.active_count() == before
+        dog.end(dog.begin(Guard(lambda: None), clock() + 60))
+    assert not set(threading.enumerate()) - before

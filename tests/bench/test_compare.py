@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from clocks import PatientClock
 from graphs import endless, means, two_inputs
-from presses import interrupt_after
+from presses import after_runs
 
 import workbench as wb
 from workbench import errors
+from workbench.bench import comparison
 from workbench.bench import subject as subject_
 from workbench.models.hub import ModelHub
 
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 @pytest.fixture
 def hub(tmp_path: Path) -> ModelHub:
     return ModelHub(model_dir=tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch) -> None:
+    """Let no pause of a busy machine use up the time of a comparison."""
+    monkeypatch.setattr(comparison, "run", partial(comparison.run, clock=PatientClock()))
 
 
 @pytest.fixture
@@ -42,14 +51,14 @@ def opened(monkeypatch) -> list[Session]:
 
 
 def test_a_smaller_model_is_faster_and_a_larger_one_slower(hub):
-    verdict = wb.compare("cifar10", "cifar10-small", hub=hub, threads=1, max_time_s=20)
+    verdict = wb.compare("cifar10", "cifar10-small", hub=hub, threads=1, max_time_s=10)
     assert verdict.outcome == "faster"
     assert verdict.decided
     low, high = verdict.interval
     assert low < verdict.ratio < high < 1
     assert verdict.a.samples.median_s > verdict.b.samples.median_s
     assert "cifar10-small" in verdict.sentence()
-    back = wb.compare("cifar10-small", "cifar10", hub=hub, threads=1, max_time_s=20)
+    back = wb.compare("cifar10-small", "cifar10", hub=hub, threads=1, max_time_s=10)
     assert back.outcome == "slower"
     assert back.ratio > 1
 
@@ -78,8 +87,6 @@ def test_sessions_are_private_and_closed_afterwards(hub, opened):
 
 
 def test_other_leases_wait_and_garbage_waits_and_both_go_on_after(hub, monkeypatch):
-    from workbench.bench import comparison
-
     model = hub.load("cifar10-small", threads=1)
     feeds = model.sample_feeds()
     order: list[str] = []
@@ -94,21 +101,19 @@ def test_other_leases_wait_and_garbage_waits_and_both_go_on_after(hub, monkeypat
     def watched(*args, **kwargs):
         assert not gc.isenabled()
         thread.start()
-        time.sleep(0.1)
+        time.sleep(0.1)  # time to go ahead, if it could
         course = real(*args, **kwargs)
         order.append("measured")
         return course
 
     monkeypatch.setattr(comparison, "run", watched)
     wb.compare("cifar10-small", "cifar10-small", hub=hub, threads=1, max_time_s=0.5)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert order == ["measured", "other run"]
     assert gc.isenabled()
 
 
 def test_everything_is_let_go_after_an_error_too(hub, opened, monkeypatch):
-    from workbench.bench import comparison
-
     def broken(*_args, **_kwargs):
         raise errors.InferenceError("cifar10-small", "a node broke", "")
 
@@ -130,24 +135,23 @@ def test_garbage_collection_that_was_off_stays_off(hub):
         gc.enable()
 
 
-def test_the_interrupt_ends_it_within_a_fifth_of_a_second_and_keeps_the_runs(hub, monkeypatch):
-    pressed = interrupt_after(400, monkeypatch)  # four warm-ups take 240 runs at most
-    verdict = wb.compare("cifar10", "cifar10", hub=hub, threads=1, max_time_s=60)
-    assert time.perf_counter() - pressed[0] < 0.2 + 0.2  # and giving four sessions back
+def test_the_interrupt_ends_the_run_under_way_and_keeps_those_before(hub, monkeypatch):
+    presser = after_runs(400, monkeypatch)  # four warm-ups take 240 runs at most
+    verdict = wb.compare("cifar10", "cifar10", hub=hub, threads=1, max_time_s=200)
+    presser.check_that_it_ended_there()
     assert verdict.stopped
     assert verdict.outcome == "cannot_tell"
     assert verdict.a.samples.n > 10
     assert "Stopped on request" in str(verdict)
 
 
-def test_a_stop_ends_a_run_that_does_not_end(hub, tmp_path):
+def test_a_stop_ends_a_run_that_does_not_end(hub, tmp_path, monkeypatch):
     path = endless(tmp_path / "endless.onnx")
     stop = wb.Stop()
-    threading.Timer(0.5, stop.cancel).start()
-    begun = time.perf_counter()
+    presser = after_runs(0, monkeypatch, stop.cancel)
     with pytest.warns(errors.InferredMetadataWarning):
-        verdict = wb.compare(path, path, hub=hub, stop=stop, max_time_s=60)
-    assert time.perf_counter() - begun < 3.0
+        verdict = wb.compare(path, path, hub=hub, stop=stop, max_time_s=100)
+    presser.check_that_it_ended_there(most=0)
     assert verdict.stopped
     assert verdict.a.samples.n == 0
     assert verdict.outcome == "cannot_tell"
@@ -170,7 +174,8 @@ def test_end_to_end_takes_longer_than_the_inference_in_it(hub):
     names = ("cifar10-small", "cifar10-small")
     whole = wb.compare(*names, images=image, timed="end_to_end", hub=hub, threads=1, max_time_s=0.5)
     part = wb.compare(*names, images=image, hub=hub, threads=1, max_time_s=0.5)
-    assert whole.a.samples.median_s > part.a.samples.median_s
+    # the fastest of many runs, which is hardly disturbed by what else the machine does
+    assert min(whole.a.samples.values_s) > min(part.a.samples.values_s)
     assert "from the encoded bytes" in str(whole)
     assert whole.fed == part.fed == "cat.png"
 

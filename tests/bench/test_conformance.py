@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import isclose, isnan, nan
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from clocks import PatientClock
 
 import workbench as wb
 from tests import graphs
 from workbench import errors
-from workbench.bench import variants
+from workbench.bench import comparison, variants
 from workbench.bench.agreement import Agreement, OutputMatch, Tally, cosine
 from workbench.bench.conformance import Conformance, Variant
 from workbench.bench.limits import FitLimits
@@ -149,7 +151,10 @@ def test_a_wrong_scale_in_a_quantised_file_is_found(
     assert found["scaleless"].agreement.share < 0.8
 
 
-def test_speed_size_and_memory_are_measured(hub: ModelHub, pictures: list[np.ndarray]):
+def test_speed_size_and_memory_are_measured(
+    hub: ModelHub, pictures: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(comparison, "run", partial(comparison.run, clock=PatientClock()))
     found = wb.conformance("cifar10", "cifar10-small", pictures[:12], hub=hub, latency_s=1.5,
                            progress=False)  # fmt: skip
     variant = found["cifar10-small"]

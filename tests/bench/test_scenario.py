@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import means
+from presses import Presser, interrupt
 
 import workbench as wb
 from workbench import errors
@@ -29,7 +27,7 @@ def hub(tmp_path: Path) -> ModelHub:
 
 
 def play(hub: ModelHub, scenario: str, models=SMALL, **asked) -> scenario_.Scenarios:
-    quick = {"min_time_s": 0.2, "max_time_s": 20.0}
+    quick = {"min_time_s": 0.2, "max_time_s": 100.0}
     return wb.benchmark(models, scenario=scenario, hub=hub, progress=False, **{**quick, **asked})
 
 
@@ -59,7 +57,8 @@ def test_multi_stream_sends_eight_pictures_and_waits_for_enough_queries(hub):
 
 
 def test_server_finds_a_rate_that_meets_its_bound(hub):
-    done = play(hub, "server", bound_s=0.5)
+    """The bound is one that a busy machine meets as well: how the search goes is tested apart."""
+    done = play(hub, "server", bound_s=30.0)
     one = done[0]
     trials = done.trials()
     assert trials["rate"].nunique() == scenario_.TRIALS
@@ -67,19 +66,29 @@ def test_server_finds_a_rate_that_meets_its_bound(hub):
     assert one.workers == host().threads
     assert one.session.threads == 1
     assert one.highest_rate > 0
-    assert one.trial.meets(0.5)
+    assert one.trial.meets(30.0)
     assert (trials["queries"] >= 300).all()
-    assert "queries a second keep p99 within 500 ms" in str(done)
+    assert "queries a second keep p99 within 30.0 s" in str(done)
 
 
-def test_server_says_when_no_rate_meets_the_bound(hub):
-    begun = time.perf_counter()
-    done = play(hub, "server", bound_s=1e-6, max_time_s=3.0)
-    assert time.perf_counter() - begun < 10
+def test_server_says_when_no_rate_meets_the_bound(hub, monkeypatch):
+    """The clock of the search moves with its trials alone: a second each."""
+    now = [0.0]
+    real = scenario_.arriving
+
+    def a_second_long(answer, due, **many):
+        now[0] += 1.0
+        return real(answer, due / 50, **many)
+
+    monkeypatch.setattr(scenario_, "arriving", a_second_long)
+    monkeypatch.setattr(scenario_, "clock", lambda: now[0])
+    monkeypatch.setattr(scenario_, "needed", lambda _share: 1)
+    done = play(hub, "server", bound_s=1e-6, max_time_s=5.1)
+    assert now[0] == 5.0
     assert done[0].highest_rate == 0
     assert "no rate that was tried keeps p99 within 1.00 µs. The time was up" in str(done)
     assert done[0].time_was_up
-    assert 0 < done.trials()["rate"].nunique() < scenario_.TRIALS
+    assert done.trials()["rate"].nunique() == 3  # each is tried twice, as long as there is time
     assert not done.trials()["met"].any()
 
 
@@ -138,25 +147,32 @@ def kept_until_then(done: scenario_.Scenarios, scenario: str) -> None:
     assert not one.time_was_up
 
 
-def soon_after_the_warm_up(monkeypatch, act) -> None:
-    """Call ``act`` half a second after the first query that counts."""
-    begun = threading.Event()
+def after_answers(monkeypatch, act, answers=20) -> Presser:
+    """Act soon after so many answers that count, while the next queries are under way."""
+    presser = Presser(act)
 
-    def watched(real, *args, **kwargs):
-        if not begun.is_set():
-            begun.set()
-            threading.Timer(0.5, act).start()
-        return real(*args, **kwargs)
+    def watched(real, answer, *args, **kwargs):
+        left = iter(range(answers, -10_000_000, -1))
+
+        def counted(number):
+            if next(left) == 0 and not presser.pressed:
+                presser.soon()
+            presser.run_begins()
+            return answer(number)
+
+        return real(counted, *args, **kwargs)
 
     for name in ("one_after_the_other", "all_at_once"):
         monkeypatch.setattr(scenario_, name, partial(watched, getattr(scenario_, name)))
+    return presser
 
 
 @pytest.mark.parametrize("scenario", scenario_.SCENARIOS)
 def test_a_stop_keeps_the_queries_until_then(hub, scenario, monkeypatch):
     stop = wb.Stop()
-    soon_after_the_warm_up(monkeypatch, stop.cancel)
-    done = play(hub, scenario, "cifar10", stop=stop, min_time_s=10.0, max_time_s=30.0)
+    presser = after_answers(monkeypatch, stop.cancel)
+    done = play(hub, scenario, "cifar10", stop=stop, min_time_s=100.0, max_time_s=200.0)
+    presser.check_that_it_ended_there(most=2 * host().threads)
     assert done.stopped
     kept_until_then(done, scenario)
 
@@ -167,13 +183,19 @@ def test_a_stopped_search_keeps_the_rates_that_were_tried(hub, monkeypatch):
 
     def third_in_its_middle(answer, due, **many):
         tried.append(len(due))
-        if len(tried) == 3:
-            threading.Timer(0.1, stop.cancel).start()
-            due = due + np.linspace(0, 10, len(due))
-        return real(answer, due, **many)
+        if len(tried) < 3:
+            return real(answer, due, **many)
+        left = iter(range(3, -10_000_000, -1))
+
+        def counted(number):
+            answer(number)
+            if next(left) == 0:
+                stop.cancel()
+
+        return real(counted, due + np.linspace(0, 100, len(due)), **many)
 
     monkeypatch.setattr(scenario_, "arriving", third_in_its_middle)
-    done = play(hub, "server", bound_s=5.0, stop=stop)
+    done = play(hub, "server", bound_s=30.0, stop=stop)
     one = done[0]
     assert done.stopped
     assert [t.stopped for t in one.trials] == [False, False, True]
@@ -199,16 +221,11 @@ def test_frames_of_nothing_have_their_columns(hub):
 
 
 @pytest.mark.parametrize("scenario", ["single_stream", "server", "offline"])
-def test_the_interrupt_comes_back_in_time_and_leaves_all_usable(hub, scenario, monkeypatch):
-    pressed: list[float] = []
-
-    def press() -> None:
-        pressed.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
-
-    soon_after_the_warm_up(monkeypatch, press)
-    done = play(hub, scenario, "cifar10", min_time_s=10.0, max_time_s=30.0)
-    assert time.perf_counter() - pressed[0] < 1.0
+def test_the_interrupt_comes_back_and_leaves_all_usable(hub, scenario, monkeypatch):
+    presser = after_answers(monkeypatch, interrupt)
+    done = play(hub, scenario, "cifar10", min_time_s=100.0, max_time_s=200.0)
+    # the workers go on answering until the main thread has heard of it
+    presser.check_that_it_ended_there(most=2 if scenario == "single_stream" else 100_000)
     assert done.stopped
     kept_until_then(done, scenario)
     assert not [t for t in threading.enumerate() if t.name.startswith("workbench-bench")]
@@ -216,13 +233,25 @@ def test_the_interrupt_comes_back_in_time_and_leaves_all_usable(hub, scenario, m
     assert model.run(model.sample_feeds())
 
 
-def test_a_stop_ends_the_search(hub):
+def test_a_stop_ends_the_search(hub, monkeypatch):
     stop = wb.Stop()
-    threading.Timer(0.7, stop.cancel).start()
-    begun = time.perf_counter()
-    done = play(hub, "server", stop=stop, min_time_s=2.0)
-    assert time.perf_counter() - begun < 3
+    real, begun = scenario_.arriving, []
+
+    def stopped_in_its_middle(answer, due, **many):
+        begun.append(len(due))
+
+        def stopping(number):
+            answer(number)
+            stop.cancel()
+
+        return real(stopping, due + np.linspace(0, 100, len(due)), **many)
+
+    monkeypatch.setattr(scenario_, "arriving", stopped_in_its_middle)
+    done = play(hub, "server", stop=stop)
     assert done.stopped
+    assert len(begun) == 1
+    assert 0 < done[0].trials[0].samples.n < begun[0]
+    assert isnan(done[0].highest_rate)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graphs import endless, means
-from presses import interrupt_after
+from presses import after_runs
 
 import workbench as wb
 from workbench import errors
@@ -31,8 +31,11 @@ def hub(tmp_path: Path) -> ModelHub:
 
 
 def bench(hub: ModelHub, models=SMALL, **asked) -> wb.Benchmark:
-    """Measure quickly: what is tested is not how long things take."""
-    quick = {"min_time_s": 0.05, "max_time_s": 20.0, "memory": False, "threads": 1}
+    """Measure quickly: what is tested is not how long things take.
+
+    The most time is generous: no run of a slow machine is left out.
+    """
+    quick = {"min_time_s": 0.05, "max_time_s": 100.0, "memory": False, "threads": 1}
     return wb.benchmark(models, hub=hub, progress=False, **{**quick, **asked})
 
 
@@ -77,10 +80,12 @@ def test_the_samples_are_a_row_a_run_in_the_order_of_time(hub):
 
 def test_end_to_end_has_its_stages_and_they_add_up_to_less_than_the_whole(hub):
     pictures = [wb.example("cat"), wb.example("flower")]
-    row = bench(hub, timed="end_to_end", images=pictures, batch_sizes=2).to_frame().iloc[0]
+    done = bench(hub, timed="end_to_end", images=pictures, batch_sizes=2)
+    row = done.to_frame().iloc[0]
     parts = [row[f"{stage}_ms"] for stage in ("preprocessing", "inference", "postprocessing")]
     assert all(part > 0 for part in parts)
-    assert sum(parts) < 1.1 * row["median_ms"]
+    whole_s, *stages_s = done[0].laps_s.T
+    assert (sum(stages_s) <= whole_s).all(), "of each run, however long it took"
     assert row["timed"] == "end_to_end"
     assert row["batch"] == 2
 
@@ -117,14 +122,14 @@ def test_other_runs_wait_and_garbage_is_collected_again(hub, monkeypatch):
     def watched(*args, **kwargs):
         assert not gc.isenabled()
         thread.start()
-        time.sleep(0.1)
+        time.sleep(0.1)  # time to go ahead, if it could
         rotation = real(*args, **kwargs)
         order.append("measured")
         return rotation
 
     monkeypatch.setattr(measurement, "rotate", watched)
     bench(hub)
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert order == ["measured", "other run"]
     assert gc.isenabled()
 
@@ -182,22 +187,21 @@ def test_a_session_that_cannot_be_opened_is_a_row_that_says_so(hub, tmp_path):
 
 
 def test_the_interrupt_keeps_the_runs_and_comes_back_in_time(hub, monkeypatch):
-    pressed = interrupt_after(100, monkeypatch)  # the warm-up takes 60 runs at most
-    done = bench(hub, "cifar10", min_time_s=30, max_time_s=60, memory=True)
-    assert time.perf_counter() - pressed[0] < 0.2 + 0.3  # and giving the session back
+    presser = after_runs(100, monkeypatch)  # the warm-up takes 60 runs at most
+    done = bench(hub, "cifar10", min_time_s=100, max_time_s=200, memory=True)
+    presser.check_that_it_ended_there()
     assert done.stopped
     assert done[0].samples.n > 20
     assert done[0].peak_bytes is None
     assert "Stopped on request" in str(done)
 
 
-def test_a_stop_ends_a_run_that_does_not_end(hub, tmp_path):
+def test_a_stop_ends_a_run_that_does_not_end(hub, tmp_path, monkeypatch):
     stop = wb.Stop()
-    threading.Timer(0.4, stop.cancel).start()
-    begun = time.perf_counter()
+    presser = after_runs(0, monkeypatch, stop.cancel)
     with pytest.warns(errors.InferredMetadataWarning):
         done = bench(hub, endless(tmp_path / "endless.onnx"), stop=stop)
-    assert time.perf_counter() - begun < 3
+    presser.check_that_it_ended_there(most=0)
     assert done.stopped
     assert done[0].samples.n == 0
     assert len(done.samples()) == 0

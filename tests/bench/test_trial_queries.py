@@ -11,6 +11,7 @@ from math import nan
 import numpy as np
 import pytest
 
+from workbench.bench import trial as trial_
 from workbench.bench.trial import (
     Trial,
     all_at_once,
@@ -96,6 +97,17 @@ def test_arrivals_are_those_of_a_poisson_process():
 
 def test_a_latency_counts_from_when_the_query_was_due():
     """One answer that takes long delays those behind it: that is theirs as well."""
+    main, begun, ended = threading.current_thread(), [], []
+
+    def clock() -> float:
+        """Tell the time, and keep what was told: of the begin, and of each answer."""
+        now = time.perf_counter()
+        if threading.current_thread() is not main:
+            ended.append(now)
+        elif len(begun) < 2:  # before the workers are started, and after
+            begun.append(now)
+        return now
+
     first = threading.Event()
 
     def answer(_number: int) -> None:
@@ -104,52 +116,70 @@ def test_a_latency_counts_from_when_the_query_was_due():
             time.sleep(0.2)
 
     due = np.linspace(0.0, 0.1, 20)
-    trial = arriving(answer, due, workers=1, stop=None)
+    trial = arriving(answer, due, workers=1, stop=None, clock=clock)
     assert len(trial.latency_s) == 20
-    assert trial.latency_s.min() > 0.08
-    assert trial.latency_s.max() == pytest.approx(0.2, abs=0.06)
+    assert trial.latency_s == pytest.approx(np.array(ended) - begun[1] - due, abs=1e-9)
+    assert trial.latency_s.min() > 0.09
+    assert trial.latency_s.max() >= 0.2
 
 
-def test_queries_are_sent_when_they_are_due():
-    sent: list[float] = []
+def test_queries_are_sent_when_they_are_due(monkeypatch):
+    """On a clock that sleeping alone moves, and that waits for what was sent to be answered."""
+    now, begun_s = [100.0], 100.0
     due = np.array([0.05, 0.15, 0.35])
-    trial = arriving(lambda _n: sent.append(time.perf_counter()), due, workers=2, stop=None)
-    assert np.diff(sent) == pytest.approx([0.1, 0.2], abs=0.06)
-    assert 0 < trial.latency_s.min() < trial.latency_s.max() < 0.06
+    sent: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        wanted, end = int((begun_s + due <= now[0]).sum()), time.monotonic() + 60
+        while len(sent) < wanted and time.monotonic() < end:
+            time.sleep(0.001)
+        now[0] += max(seconds, 1e-5)
+
+    monkeypatch.setattr(trial_, "sleep", sleep)
+    arriving(lambda _n: sent.append(now[0]), due, workers=2, stop=None, clock=lambda: now[0])
+    late_s = np.array(sent) - begun_s - due
+    assert (late_s >= 0).all()
+    assert late_s.max() < 0.001
 
 
 def test_workers_answer_at_the_same_time():
-    begun = time.perf_counter()
-    trial = all_at_once(lambda _n: time.sleep(0.05), 8, workers=4, stop=None)
-    assert time.perf_counter() - begun < 8 * 0.05
+    together = threading.Barrier(4)  # it takes four that wait for each other
+    trial = all_at_once(lambda _n: together.wait(60), 8, workers=4, stop=None)
     assert len(trial.latency_s) == 8
     assert np.isnan(trial.rate)
-    assert trial.queries_per_s > 25
+    assert trial.queries_per_s == 8 / trial.wall_s
 
 
 def test_each_worker_has_a_number_of_its_own():
-    seen: set[int] = set()
-    lock = threading.Lock()
+    seen: list[int] = []
+    together = threading.Barrier(3)
 
     def answer(number: int) -> None:
-        with lock:
-            seen.add(number)
-        time.sleep(0.005)
+        seen.append(number)
+        together.wait(60)
 
-    all_at_once(answer, 40, workers=3, stop=None)
-    assert seen == {0, 1, 2}
+    all_at_once(answer, 3, workers=3, stop=None)
+    assert sorted(seen) == [0, 1, 2]
+
+
+def working() -> list[str]:
+    """Return the names of the workers that there are."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith("workbench-bench")]
 
 
 def test_a_failure_of_a_worker_ends_the_trial_and_is_raised():
     problem = InferenceError("m", "a node broke", "")
 
     def answer(_number: int) -> None:
+        assert len(working()) == 2
         raise problem
 
-    before = set(threading.enumerate())
+    begun = time.perf_counter()
     with pytest.raises(InferenceError, match="a node broke"):
-        arriving(answer, np.linspace(0, 60.0, 100), workers=2, stop=None)
-    assert not set(threading.enumerate()) - before
+        arriving(answer, np.linspace(0, 300.0, 1000), workers=2, stop=None)
+    assert time.perf_counter() - begun < 60
+    assert working() == []
 
 
 def test_the_interrupt_halts_the_answers_under_way():
@@ -172,21 +202,22 @@ def test_the_interrupt_halts_the_answers_under_way():
     assert not set(threading.enumerate()) - before
 
 
-def test_a_stop_ends_it_and_keeps_what_was_answered():
-    stop = Stop()
-    threading.Timer(0.15, stop.cancel).start()
-    begun = time.perf_counter()
-    due = np.linspace(0, 60.0, 6000)
-    trial = arriving(lambda _n: time.sleep(0.001), due, workers=1, stop=stop)
-    assert time.perf_counter() - begun < 1.0
-    assert 3 < len(trial.latency_s) < 100
-    slow = Stop()
-    threading.Timer(0.15, slow.cancel).start()
-    begun = time.perf_counter()
-    trial = all_at_once(lambda _n: time.sleep(0.02), 10_000, workers=2, stop=slow)
-    assert time.perf_counter() - begun < 1.0
-    assert 2 < len(trial.latency_s) < 100
+@pytest.mark.parametrize("at_once", [False, True], ids=["as they arrive", "all at once"])
+def test_a_stop_ends_it_and_keeps_what_was_answered(at_once):
+    stop, answered = Stop(), iter(range(10_000))
+
+    def answer(_number: int) -> None:
+        if next(answered) == 9:
+            stop.cancel()
+        if stop.cancelled:
+            time.sleep(0.1)  # the trial ends long before all are answered
+
+    if at_once:
+        trial = all_at_once(answer, 10_000, workers=2, stop=stop)
+    else:
+        trial = arriving(answer, np.linspace(0, 600.0, 60_000), workers=1, stop=stop)
     assert trial.stopped
+    assert 10 <= len(trial.latency_s) < 100
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), CancelledError("The run")], ids=repr)

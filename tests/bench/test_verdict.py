@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import exp, log, nan
 
 import numpy as np
 import pytest
+from clocks import PatientClock
 
 import workbench as wb
+from workbench.bench import comparison
 from workbench.bench.canary import Canary
 from workbench.bench.sequence import Look
 from workbench.errors import InferenceError
@@ -19,7 +22,9 @@ from workbench.models.hub import ModelHub
 def real(tmp_path_factory) -> wb.Verdict:
     hub = ModelHub(model_dir=tmp_path_factory.mktemp("shelf"))
     names = ("cifar10-small", "cifar10-int8")
-    return wb.compare(*names, hub=hub, threads=1, max_time_s=1.0, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "run", partial(comparison.run, clock=PatientClock()))
+        return wb.compare(*names, hub=hub, threads=1, max_time_s=1.0, progress=False)
 
 
 def told(real: wb.Verdict, ratio: float, *, spread: float = 0.01, **more) -> wb.Verdict:

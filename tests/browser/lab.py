@@ -30,7 +30,7 @@ import workbench
 
 ROOT = Path(__file__).resolve().parents[2]
 #: How long a server, a page, a run or a click may take on a busy machine, in seconds.
-PATIENCE_S = 45.0
+PATIENCE_S = 150.0
 #: How long a server may take to end by itself before it is killed, in seconds.
 GRACE_S = 15.0
 #: JupyterLab as a person has it after the first visit: no news, nothing fetched from elsewhere. All
@@ -64,7 +64,7 @@ class Lab:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"token {self.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.url}/{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -195,6 +195,7 @@ def _environment(home: Path) -> dict[str, str]:
         env[name] = str(home / name.lower())
         Path(env[name]).mkdir(exist_ok=True)
     env["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
+    env["WORKBENCH_INFERENCE_TIMEOUT"] = "600000"  # it is a test that stops a run, not the time
     env["PYTHONPATH"] = str(Path(workbench.__file__).parents[1])  # the copy that is tested
     return env
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
+#: How long a page may take to come to rest after it was changed, in seconds: what is found then is
+#: what is there to stay. Layouts and colours follow a moment after what changed them.
+REST_S = 20.0
 #: Least ratio of luminance between a text and what lies behind it (WCAG 2.2, 1.4.3, level AA).
 CONTRAST = 4.5
 #: The same for signs that are no letters, such as the squares of a legend (1.4.11, level AA).
@@ -138,11 +143,18 @@ async root => {
 """
 
 
-def pale_texts(locator: Any) -> list[Any]:
+def _at_rest(look: Callable[[], Any], rest_s: float) -> Any:
+    """Return what is found once nothing is, or after so many seconds."""
+    end_s = time.monotonic() + rest_s
+    while (found := look()) and time.monotonic() < end_s:
+        time.sleep(0.1)
+    return found
+
+
+def pale_texts(locator: Any, rest_s: float = REST_S) -> list[Any]:
     """Return the texts that do not stand out from what lies behind them, with their contrast."""
-    found: list[Any] = locator.evaluate_all(
-        f"roots => roots.flatMap(root => ({_PALE})(root, {CONTRAST}, {CONTRAST_OF_SIGNS}))"
-    )
+    script = f"roots => roots.flatMap(root => ({_PALE})(root, {CONTRAST}, {CONTRAST_OF_SIGNS}))"
+    found: list[Any] = _at_rest(lambda: locator.evaluate_all(script), rest_s)
     return found
 
 
@@ -152,25 +164,26 @@ def bars(locator: Any) -> list[dict[str, Any]]:
     return found
 
 
-def broken_pictures(locator: Any) -> list[str]:
+def broken_pictures(locator: Any, rest_s: float = REST_S) -> list[str]:
     """Return the ``alt`` (or the source) of every picture that cannot be read, or has no size."""
-    found: list[str] = locator.evaluate(_BROKEN)
+    found: list[str] = _at_rest(lambda: locator.evaluate(_BROKEN), rest_s)
     return found
 
 
-def sticks_out(page: Any) -> int:
+def sticks_out(page: Any, rest_s: float = REST_S) -> int:
     """Return by how many pixels the page is wider than its window."""
-    found: int = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    return max(0, found)
-
-
-def overlaps(locator: Any) -> list[list[str]]:
-    """Return the pairs of parts of a form that lie on each other."""
-    found: list[list[str]] = locator.evaluate(_OVERLAPS)
+    script = "Math.max(0, document.documentElement.scrollWidth - innerWidth)"
+    found: int = _at_rest(lambda: page.evaluate(script), rest_s)
     return found
 
 
-def cut_off(locator: Any) -> list[str]:
+def overlaps(locator: Any, rest_s: float = REST_S) -> list[list[str]]:
+    """Return the pairs of parts of a form that lie on each other."""
+    found: list[list[str]] = _at_rest(lambda: locator.evaluate(_OVERLAPS), rest_s)
+    return found
+
+
+def cut_off(locator: Any, rest_s: float = REST_S) -> list[str]:
     """Return the parts of a form that are not seen whole, and cannot be scrolled to."""
-    found: list[str] = locator.evaluate(_CUT)
+    found: list[str] = _at_rest(lambda: locator.evaluate(_CUT), rest_s)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import workbench as wb
 from tests.browser import sight
 from tests.browser.hands import open_page
+from tests.browser.lab import PATIENCE_S
 
 pytestmark = pytest.mark.browser
 
@@ -49,6 +51,7 @@ def test_a_page_fits_its_window_and_can_be_read(
 ) -> None:
     ground, ink = GROUNDS[look]
     page = browser.new_page(viewport={"width": width, "height": 700}, color_scheme=look)
+    page.set_default_timeout(1000 * PATIENCE_S)
     try:
         for name, html in shown.items():
             page.set_content(PAGE.format(title=name, ground=ground, ink=ink, body=html))
@@ -71,7 +74,7 @@ def test_the_check_of_contrast_sees_pale_texts(browser: Any) -> None:
         "<span style='color:#eee'>ornament</span></p><button disabled>off</button>"
         "<p style='opacity:.3'>thin</p><input style='color:#bbb;background:#fff' value='typed'>"
     )
-    pale = [text for text, _ in sight.pale_texts(page.locator("body"))]
+    pale = [text for text, _ in sight.pale_texts(page.locator("body"), 0)]
     assert pale == ["pale", "faint", "thin", "typed"]
     page.close()
 
@@ -79,8 +82,8 @@ def test_the_check_of_contrast_sees_pale_texts(browser: Any) -> None:
 def test_the_check_of_the_width_sees_what_sticks_out(browser: Any) -> None:
     page = browser.new_page(viewport={"width": 400, "height": 300})
     page.set_content("<div style='width:600px'>wide</div><img alt='gone' src='data:,x'>")
-    assert sight.sticks_out(page) > 150
-    assert sight.broken_pictures(page.locator("body")) == ["gone"]
+    assert sight.sticks_out(page, 0) > 150
+    assert sight.broken_pictures(page.locator("body"), 0) == ["gone"]
     page.close()
 
 
@@ -100,8 +103,8 @@ def test_the_check_of_a_form_sees_what_overlaps_and_what_is_cut_off(browser: Any
         "<button style='position:absolute;top:150px;left:60px'>fine</button>"
     )
     body = page.locator("body")
-    assert sight.overlaps(body) == [["under", "over"]]
-    assert sight.cut_off(body) == ["beyond", "lost", "too long for its place"]
+    assert sight.overlaps(body, 0) == [["under", "over"]]
+    assert sight.cut_off(body, 0) == ["beyond", "lost", "too long for its place"]
     page.close()
 
 
@@ -110,6 +113,8 @@ def test_a_fault_of_a_script_and_a_dialog_are_heard(browser: Any) -> None:
     sheet.page.set_content(
         "<script>alert('hello')</script><img src='data:,' onerror='nothing.there()'>"
     )
-    sheet.page.wait_for_timeout(200)
+    end_s = time.monotonic() + PATIENCE_S
+    while len(sheet.faults) < 2 and time.monotonic() < end_s:
+        sheet.page.wait_for_timeout(50)
     assert sheet.faults == ["dialog: hello", "nothing is not defined"]
     sheet.page.close()

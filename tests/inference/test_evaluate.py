@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import count, repeat
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from workbench import errors
 from workbench.inference.evaluate import KEPT_MISTAKES, wilson
 from workbench.models.hub import ModelHub
 from workbench.stopping import Stop
+from workbench.timing import clock
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -147,14 +147,17 @@ def test_wilson_stays_within_0_and_1() -> None:
 
 
 def test_a_limit_of_the_stop_keeps_what_was_counted(hub: ModelHub) -> None:
-    def slowly() -> Iterator[np.ndarray]:
-        while True:
-            time.sleep(0.005)
+    stop = Stop(3600)
+
+    def until_the_limit() -> Iterator[np.ndarray]:
+        for n in count():
+            if n == 400:  # far more than are prepared ahead
+                stop.deadline_s = clock()
             yield plate("red")
 
-    found = wb.evaluate("colours", slowly(), repeat("red"), hub=hub, stop=Stop(0.5))
+    found = wb.evaluate("colours", until_the_limit(), repeat("red"), hub=hub, stop=stop)
     assert found.stopped
-    assert found.n > 0
+    assert 0 < found.n < 400
     assert found.errors == {}
 
 

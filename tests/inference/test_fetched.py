@@ -13,7 +13,7 @@ from workbench.inference.results import Failure
 from workbench.models import fetch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # the server of the models' tests
-from faults import Faults, endless, file, redirect, trickle
+from faults import Faults, endless, file, redirect
 
 CAT = wb.example("cat").read_bytes()
 
@@ -87,11 +87,15 @@ def test_private_addresses_and_plain_http_are_refused(server, runner, monkeypatc
 
 
 def test_a_stop_ends_the_fetching(server, runner):
-    import threading
-
-    server.routes["/slow.png"] = trickle(CAT, 500, 0.05)
     stop = wb.Stop()
-    threading.Timer(0.2, stop.cancel).start()
+
+    def route(request):
+        request.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(CAT))
+        request.send(CAT[:500])
+        stop.cancel()
+        request.wait_until_hung_up()
+
+    server.routes["/slow.png"] = route
     with pytest.raises(errors.CancelledError):
         runner.classify(f"{server.url}/slow.png", model="cifar10-small", stop=stop)
 

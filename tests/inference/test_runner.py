@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from workbench.inference.results import Failure, Outputs, Result, Results
 from workbench.inference.runner import Runner
 from workbench.models.hub import ModelHub
 from workbench.stopping import Stop
+from workbench.timing import clock
 
 
 @pytest.fixture
@@ -208,11 +209,14 @@ def test_a_stream_holds_only_a_few_pictures_at_once(runner: Runner, tmp_path: Pa
             asked += 1
             yield picture((255, 0, 0))
 
+    before = set(threading.enumerate())
     stream = runner.stream(counted(), model=model)
     next(stream)
     assert asked <= runner.max_batch_size + 2 * runner.workers
     stream.close()
-    assert threading.active_count() < 50
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive() or thread.name == "workbench-watchdog"
 
 
 def test_a_ready_tensor_gives_a_result_and_several_give_results(runner: Runner) -> None:
@@ -343,14 +347,18 @@ def test_a_limit_of_the_stop_keeps_what_was_finished(tmp_path: Path) -> None:
     hub = ModelHub()
     hub.preload("m", path=graphs.means(tmp_path / "m.onnx"), metadata=graphs.PLAIN)
     picture = np.zeros((8, 8, 3), np.uint8)
+    stop = Stop(3600)
 
-    def slowly() -> Iterator[np.ndarray]:
-        while True:
-            time.sleep(0.005)
+    def until_the_limit() -> Iterator[np.ndarray]:
+        for n in count():
+            if n == 60:
+                stop.deadline_s = clock()
             yield picture
 
-    results = Runner(hub, max_batch_size=2).classify(slowly(), model="m", stop=Stop(0.5))
+    runner = Runner(hub, max_batch_size=2, workers=2)
+    results = runner.classify(until_the_limit(), model="m", stop=stop)
     assert results.stopped
+    assert len(results) < 60
     assert results.answered
     assert not results.failures
 

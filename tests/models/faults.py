@@ -13,13 +13,17 @@ from typing import Any
 
 @dataclass
 class Request:
-    """What a client asked for, and the connection to answer on."""
+    """What a client asked for, and the connection to answer on.
+
+    ``served`` : how far :func:`held` has sent the file
+    """
 
     method: str
     target: str
     headers: dict[str, str]
     number: int
     connection: Any = field(repr=False)
+    served: int | None = None
 
     @property
     def start(self) -> int:
@@ -29,6 +33,11 @@ class Request:
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
+
+    def wait_until_hung_up(self) -> None:
+        """Say nothing until the client has gone: it is the client's clock that ends this."""
+        self.connection.settimeout(100)
+        self.connection.recv(1)
 
     def answer(self, body: bytes = b"", status: str = "200 OK", **headers: Any) -> None:
         """Answer as a good server does; a header of None is left out."""
@@ -141,12 +150,32 @@ def trickle(body: bytes, piece: int = 1000, pause_s: float = 0.05) -> Route:
 
 
 def stall(body: bytes, after: int) -> Route:
-    """Send a beginning, and nothing more for a while."""
+    """Send a beginning to each who asks, and nothing more."""
+    return lambda request: held(body, [after], etag=None)(request)
+
+
+def held(body: bytes, ends: list[int], etag: str | None = '"1"') -> Route:
+    """Send a file as far as the first of ``ends``, and nothing more until the client has gone.
+
+    The next client is sent it as far as the next of them, or to its end when there are none left.
+    """
+    left = iter(ends)
 
     def route(request: Request) -> None:
-        request.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n".encode())
-        request.send(body[:after])
-        time.sleep(3)
+        end = next(left, None)
+        if end is None:
+            request.file(body, etag)
+            return
+        same = "range" in request.headers and request.headers.get("if-range") in (None, etag)
+        start = request.start if same else 0
+        head = f"HTTP/1.1 {'206 Partial Content' if start else '200 OK'}\r\n"
+        head += f"Content-Length: {len(body) - start}\r\n"
+        head += f"ETag: {etag}\r\n" if etag else ""
+        if start:
+            head += f"Content-Range: bytes {start}-{len(body) - 1}/{len(body)}\r\n"
+        request.send(f"{head}\r\n".encode() + body[start:end])
+        request.served = end
+        request.wait_until_hung_up()
 
     return route
 

@@ -97,6 +97,15 @@ def test_a_limit_in_bytes_holds_too(tmp_path: Path, three: list[Path]) -> None:
     assert hub.cache_info().bytes <= 2 * small + small // 2
 
 
+def until_they_wait(hub: ModelHub, wanted: int) -> None:
+    """Go on when so many threads wait for the load that this thread carries out."""
+    (slot,) = hub._cache._slots.values()
+    end_s = time.monotonic() + 60
+    while len(slot.done._cond._waiters) < wanted and time.monotonic() < end_s:
+        time.sleep(0.005)
+    assert len(slot.done._cond._waiters) == wanted
+
+
 def test_32_threads_and_one_cold_model_are_one_load(
     hub: ModelHub, three: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +113,7 @@ def test_32_threads_and_one_cold_model_are_one_load(
 
     def counted(*args: object, **options: object) -> object:
         opened.append(args)
-        time.sleep(0.05)
+        until_they_wait(hub, 31)
         return open_session(*args, **options)
 
     monkeypatch.setattr(hub_module, "open_session", counted)
@@ -129,7 +138,7 @@ def test_a_failed_load_fails_all_who_waited_once_and_the_next_call_tries_again(
 
     def failing(*args: object, **options: object) -> object:
         attempts.append(args)
-        time.sleep(0.2)
+        until_they_wait(hub, 31)
         raise errors.InvalidModelError("a.onnx", "it was made to fail")
 
     monkeypatch.setattr(hub_module, "open_session", failing)
@@ -334,7 +343,7 @@ def test_exclusive_waits_for_runs_and_holds_the_others_back(
     def early() -> None:
         with model.lease():
             leased.set()
-            inside.wait(5)
+            inside.wait(60)
             order.append("early run over")
 
     def late() -> None:
@@ -343,17 +352,17 @@ def test_exclusive_waits_for_runs_and_holds_the_others_back(
 
     first = threading.Thread(target=early)
     first.start()
-    leased.wait(5)
+    leased.wait(60)
     threading.Timer(0.05, inside.set).start()
-    with hub.exclusive(timeout_s=5):
+    with hub.exclusive(timeout_s=60):
         order.append("exclusive")
         second = threading.Thread(target=late)
         second.start()
         with model.lease():  # its own leases go on
             time.sleep(0.05)
         order.append("exclusive over")
-    second.join(5)
-    first.join(5)
+    second.join(60)
+    first.join(60)
     assert order == ["early run over", "exclusive", "exclusive over", "late run"]
 
 
@@ -364,11 +373,11 @@ def test_exclusive_gives_up_when_it_should(hub: ModelHub, three: list[Path]) -> 
     def busy() -> None:
         with model.lease():
             leased.set()
-            release.wait(5)
+            release.wait(60)
 
     thread = threading.Thread(target=busy)
     thread.start()
-    leased.wait(5)
+    leased.wait(60)
     with (
         pytest.raises(errors.InferenceTimeoutError, match=r"Runs of .* did not end within") as late,
         hub.exclusive(timeout_s=0.05),
@@ -377,7 +386,7 @@ def test_exclusive_gives_up_when_it_should(hub: ModelHub, three: list[Path]) -> 
     assert "smaller model" not in str(late.value)
     assert "hub.exclusive()" not in str(late.value)
     release.set()
-    thread.join(5)
+    thread.join(60)
     assert model.run(np.ones((1, 3, 8, 8), np.float32)), "the hub must not stay closed"
     with hub.exclusive(), pytest.raises(errors.ConfigError), hub.exclusive():
         pass
@@ -393,7 +402,7 @@ def test_exclusive_is_refused_at_once_to_a_thread_that_holds_a_lease(
         hub.exclusive(timeout_s=30),
     ):
         pass
-    with hub.exclusive(timeout_s=1):
+    with hub.exclusive(timeout_s=60):
         assert hub.cache_info().live == 1
 
 
@@ -508,8 +517,8 @@ def test_exclusive_waits_for_a_load_that_a_run_waits_for(
     monkeypatch.setattr(hub_module, "open_session", slow)
     thread = threading.Thread(target=lambda: hub.load(three[0]))
     thread.start()
-    assert loading.wait(5)
-    with hub.exclusive(timeout_s=5):
+    assert loading.wait(60)
+    with hub.exclusive(timeout_s=60):
         order.append("exclusive")
     thread.join()
     assert order == ["loaded", "exclusive"]
@@ -533,8 +542,8 @@ def test_exclusive_does_not_wait_for_a_load_that_failed(
 
     thread = threading.Thread(target=load)
     thread.start()
-    assert loading.wait(5)
-    with hub.exclusive(timeout_s=5):
+    assert loading.wait(60)
+    with hub.exclusive(timeout_s=60):
         assert hub.cache_info().live == 0
     thread.join()
 

@@ -148,16 +148,16 @@ def test_many_threads_may_note_at_once():
 
 
 @pytest.mark.skipif(resident_bytes() is None, reason="platform: no resident memory to read")
-@pytest.mark.parametrize("graph_cache", [True, False])
-def test_a_hundred_loads_and_evictions_leave_no_memory_behind(graph_cache):
+@pytest.mark.parametrize(("graph_cache", "cycles"), [(True, 100), (False, 40)])
+def test_a_hundred_loads_and_evictions_leave_no_memory_behind(graph_cache, cycles):
     hub = ModelHub(max_models=1, graph_cache=graph_cache)
     feeds = {name: hub.load(name).sample_feeds() for name in NAMES}
     after = []
-    for cycle in range(100):
+    for cycle in range(cycles):
         name = NAMES[cycle % 2]
         hub.load(name).run(feeds[name])
         gc.collect()
         after.append(resident_bytes())
-    assert hub.cache_info().evictions >= 100
-    # the same model is live after the 10th and after the 100th
-    assert after[99] <= 1.15 * after[9]
+    assert hub.cache_info().evictions >= cycles
+    # the same model is live after the 10th and after the last
+    assert after[-1] <= 1.15 * after[9]

@@ -192,7 +192,7 @@ def test_a_file_called_model_is_named_after_its_folder(hub: ModelHub, tmp_path: 
 
 def test_a_stop_ends_a_warm_up_within_a_run(hub: ModelHub, tmp_path: Path) -> None:
     model = hub.preload("e", path=graphs.endless(tmp_path / "e.onnx"), metadata=graphs.PLAIN)
-    warm = model.warm_up(stop=Stop(timeout_s=0.05))
+    warm = model.warm_up(stop=Stop(timeout_s=0.3))
     assert warm.stopped
     assert warm.samples.n == 0
     assert "not settled" in str(warm)

@@ -79,12 +79,17 @@ def test_the_weights_of_a_packed_operator_are_counted(hub: ModelHub, temporary: 
 
 
 def test_the_account_adds_up_to_the_run(hub: ModelHub):
+    calm = made(a_node("a", "Conv", 5), a_node("b", "Relu", 3)).account()
+    assert dict(calm) == pytest.approx({"nodes": 0.008, "between nodes": 0.0005,
+                                        "engine, around the graph": 0.0005,
+                                        "call from Python": 0.001})  # fmt: skip
+    assert calm.total_s == pytest.approx(0.010)
     found = hub.load("cifar10-small", providers="cpu", threads=1).profile(runs=12)
     account = found.account()
-    assert list(account) == ["nodes", "between nodes", "engine, around the graph",
-                             "call from Python"]  # fmt: skip
-    assert isclose(account.total_s, found.wall_s, rel_tol=0.02)
-    assert 0.3 < found.coverage <= 1.02
+    assert list(account) == list(calm)
+    # these are medians, and the median of a sum is not the sum of medians: the busier, the less
+    assert found.wall_s * (1 - 1e-9) <= account.total_s < 2 * found.wall_s
+    assert 0.1 < found.coverage < 2
     assert found.first_s > 0
     assert found.quiet.n == 12
 
@@ -315,9 +320,10 @@ def test_a_stop_in_the_middle_keeps_what_was_recorded(
 
 
 def test_the_time_limit_holds_for_a_slow_model(hub: ModelHub, tmp_path: Path):
-    model = hub.load(graphs.endless(tmp_path / "slow.onnx", rounds=20_000), threads=1)
-    found = model.profile(runs=10_000, max_time_s=0.02)
-    assert 2 <= found.wall.n <= 20
+    model = hub.load(graphs.endless(tmp_path / "slow.onnx", rounds=2_000), threads=1)
+    found = model.profile(runs=10_000, max_time_s=1e-6)  # over before the first run is
+    assert found.quiet.n == found.wall.n == profiling.FEWEST - 1  # the first is apart
+    assert model.profile(runs=10_000, max_time_s=0.02).quiet.n < 10_000
 
 
 def test_a_loop_that_writes_much_is_recorded_for_fewer_runs(

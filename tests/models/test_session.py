@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests import graphs
-from workbench import errors
+from workbench import errors, stopping
 from workbench.models import gate, provider, session
 from workbench.models.provider import CPU, Offered, Wanted
 from workbench.models.session import Options, check_feeds, open_session
@@ -108,7 +108,7 @@ def test_a_time_limit_ends_a_run_and_leaves_the_session_usable(tmp_path: Path) -
         started = time.perf_counter()
         with pytest.raises(errors.InferenceTimeoutError, match=r"within 100 ms") as caught:
             live.run(X, timeout_s=0.1)
-        assert time.perf_counter() - started < 5
+        assert 0.1 <= time.perf_counter() - started < 60
         assert caught.value.limit_s == 0.1
     assert not live.closed
 
@@ -139,7 +139,7 @@ def test_many_threads_have_their_own_limits(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(ends) == [0.05, 0.3, 0.6]
     assert all(took >= limit for limit, took in ends.items())
 
@@ -153,22 +153,26 @@ def test_the_keyboard_interrupt_ends_a_run_in_the_main_thread(tmp_path: Path) ->
         from pathlib import Path
         from workbench.models import gate
         from workbench.models.session import Options, open_session
+        from workbench.stopping import watchdog
         path = Path({str(path)!r})
         live = open_session(path, Options.of(), gate.examine(path), name="endless")
         x = {{"images": np.ones((1, 3, 8, 8), np.float32)}}
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        started = time.perf_counter()
+        def press():
+            while not watchdog.guards():
+                time.sleep(0.01)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGINT)
+        threading.Thread(target=press).start()
         try:
-            live.run(x, timeout_s=30)
+            live.run(x, timeout_s=100)
         except KeyboardInterrupt:
-            took = time.perf_counter() - started
-            print("interrupted", took < 10, live.closed)
+            print("interrupted", live.closed)
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        capture_output=True, text=True, timeout=60, check=False, cwd=Path.cwd(),
+        capture_output=True, text=True, timeout=300, check=False, cwd=Path.cwd(),
     )  # fmt: skip
-    assert done.stdout.strip() == "interrupted True False", done.stderr
+    assert done.stdout.strip() == "interrupted False", done.stderr
 
 
 def test_the_wakeup_descriptor_of_an_event_loop_is_put_back(tmp_path: Path) -> None:
@@ -224,7 +228,7 @@ def test_a_load_has_a_time_limit(tmp_path: Path) -> None:
     facts = gate.examine(path)
 
     def load_often() -> None:  # the limit is so small that the watchdog may miss a load or two
-        for _ in range(200):
+        for _ in range(2000):
             open_session(path, Options.of(), facts, name="m", timeout_s=1e-6)
 
     with pytest.raises(errors.LoadTimeoutError):
@@ -289,7 +293,9 @@ def test_a_fused_run_that_cannot_be_stopped_still_breaks_no_promise_silently(
 
     class Slow:
         def run(self, *_: object) -> list:
-            time.sleep(0.3)  # as a fused graph: deaf to the terminate flag
+            end_s = time.monotonic() + 60  # as a fused graph: deaf to the terminate flag
+            while not any(g.fired for g in stopping.watchdog.guards()) and time.monotonic() < end_s:
+                time.sleep(0.005)
             return [np.zeros((1, 3), np.float32)]
 
     live._raw = Slow()

@@ -17,6 +17,7 @@ from workbench.models.gate import examine
 from workbench.models.session import Options, Session, open_session
 from workbench.models.watch import Watch
 from workbench.stopping import Stop, watchdog
+from workbench.timing import clock
 
 FEEDS = {"images": np.zeros((1, 3, 8, 8), np.float32)}
 
@@ -33,10 +34,32 @@ def long(tmp_path: Path) -> Session:
     return open_session(path, Options.of(1), examine(path), name="long")
 
 
-def later(action, after_s: float = 0.2) -> threading.Timer:
-    timer = threading.Timer(after_s, action)
-    timer.start()
-    return timer
+def later(action) -> threading.Thread:
+    """Act soon after a run has begun under a watch, and never before."""
+
+    def wait_and_act() -> None:
+        until(lambda: any(getattr(guard, "running", False) for guard in watchdog.guards()))
+        time.sleep(0.1)
+        action()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
+
+
+def until(true) -> None:
+    """Wait until something is true."""
+    end_s = time.monotonic() + 60
+    while not true() and time.monotonic() < end_s:
+        time.sleep(0.005)
+    assert true()
+
+
+def limit_passes(watch: Watch) -> None:
+    """Let the time limit of the last run pass, and the watchdog see it."""
+    watchdog.end(watch)
+    watchdog.begin(watch, clock())
+    until(lambda: watch.fired == "timeout")
 
 
 def press() -> None:
@@ -44,10 +67,11 @@ def press() -> None:
 
 
 def test_a_run_answers_as_without_a_watch_and_its_time_is_told(short):
-    with Watch(5.0) as watch:
+    begun = time.perf_counter()
+    with Watch(60.0) as watch:
         values, seconds = short.timed(FEEDS, None, watch)
+    assert 0 < seconds < time.perf_counter() - begun
     assert (values[0] == short.run(FEEDS)[0]).all()
-    assert 0 < seconds < 1
     assert short.first_run_s == seconds
 
 
@@ -58,41 +82,40 @@ def test_only_the_engines_own_call_is_timed(short):
 
 
 def test_a_run_ends_at_its_limit_and_the_next_goes_on(short, long):
-    with Watch(0.2) as watch:
+    with Watch(0.5) as watch:  # ten thousand times what the short one takes
         for _ in range(2):
             begun = time.perf_counter()
-            with pytest.raises(errors.InferenceTimeoutError, match="within 200 ms"):
+            with pytest.raises(errors.InferenceTimeoutError, match="within 500 ms"):
                 long.timed(FEEDS, None, watch)
-            assert time.perf_counter() - begun < 2
+            assert 0.5 <= time.perf_counter() - begun < 60
             assert short.timed(FEEDS, None, watch)[1] > 0
 
 
 def test_a_limit_that_passes_between_two_runs_ends_none(short):
-    with Watch(0.1) as watch:
+    with Watch(60.0) as watch:
         short.timed(FEEDS, None, watch)
-        time.sleep(0.3)
+        limit_passes(watch)
         assert short.timed(FEEDS, None, watch)[1] > 0
 
 
 def test_many_runs_may_take_longer_than_the_limit_of_one(short):
-    done = 0
-    with Watch(0.15) as watch:
-        end = time.perf_counter() + 0.5
-        while time.perf_counter() < end:
+    limits_s = []
+    with Watch(60.0) as watch:
+        for _ in range(200):
+            before_s = watch.deadline_s
             short.timed(FEEDS, None, watch)
-            done += 1
+            limits_s.append(watch.deadline_s)
+            assert watch.deadline_s > before_s
         assert watch.fired == ""
-    assert done > 100
+    assert limits_s == sorted(limits_s), "each run has the limit that begins with it"
 
 
 def test_a_stop_ends_the_run_under_way_and_lets_no_other_begin(short, long):
     stop = Stop()
     timer = later(stop.cancel)
-    with Watch(30.0, stop) as watch:
-        begun = time.perf_counter()
+    with Watch(100.0, stop) as watch:
         with pytest.raises(errors.CancelledError):
             long.timed(FEEDS, None, watch)
-        assert time.perf_counter() - begun < 2
         with pytest.raises(errors.CancelledError):
             short.timed(FEEDS, None, watch)
     timer.join()
@@ -101,7 +124,7 @@ def test_a_stop_ends_the_run_under_way_and_lets_no_other_begin(short, long):
 
 def test_the_interrupt_ends_the_run_under_way(short, long):
     timer = later(press)
-    with Watch(30.0) as watch, pytest.raises(KeyboardInterrupt):
+    with Watch(100.0) as watch, pytest.raises(KeyboardInterrupt):
         long.timed(FEEDS, None, watch)
     timer.join()
     assert short.run(FEEDS)
@@ -111,13 +134,13 @@ def test_an_interrupt_that_an_event_loop_took_is_not_lost(short, long):
     before = signal.signal(signal.SIGINT, lambda *_: None)
     try:
         timer = later(press)
-        with Watch(30.0) as watch:
+        with Watch(100.0) as watch:
             with pytest.raises(KeyboardInterrupt):
                 long.timed(FEEDS, None, watch)
             timer.join()
-        with Watch(30.0) as watch:
+        with Watch(100.0) as watch:
             press()
-            time.sleep(0.1)  # between two runs
+            until(lambda: watch.fired)  # between two runs
             with pytest.raises(KeyboardInterrupt):
                 short.timed(FEEDS, None, watch)
     finally:
@@ -127,9 +150,9 @@ def test_an_interrupt_that_an_event_loop_took_is_not_lost(short, long):
 def test_nothing_is_watched_any_more_afterwards(short):
     before = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before)
-    with Watch(0.1) as watch:
+    with Watch(60.0) as watch:
         short.timed(FEEDS, None, watch)
-        time.sleep(0.25)
+        limit_passes(watch)
         short.timed(FEEDS, None, watch)
         assert watch in watchdog.guards()
     assert watch not in watchdog.guards()

@@ -19,9 +19,17 @@ from workbench.widgets import sitting as module
 from workbench.widgets.delivery import offers, told
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))  # the server of the models' tests
-from faults import Faults, file, sha256, trickle
+from faults import Faults, file, held, sha256
 
 LABELS = b"n1 red\nn2 green\nn3 blue\n"
+
+
+def until(true):
+    """Wait until something is true."""
+    end_s = time.monotonic() + 60
+    while not true() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    assert true()
 
 
 @pytest.fixture
@@ -77,25 +85,36 @@ def test_a_model_of_the_catalogue_is_one_click_away(app, hub, colour):
 
 def test_progress_is_seen_meanwhile(app, store, monkeypatch):
     monkeypatch.setattr("workbench.widgets.delivery._PAINT_S", 0.0)
-    store.routes["/resnet18-v2-7.onnx"] = trickle(store.data, len(store.data) // 5 + 1, 0.05)
     seen = []
+
+    def bars():
+        return [value for value, doing in seen if "pulling" in doing]
+
+    def route(request):
+        """Send a piece when what was told of the last one has been seen."""
+        data, third = store.data, len(store.data) // 3
+        request.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(data)}\r\n\r\n".encode())
+        request.send(data[:third])
+        until(lambda: any(0 < value < 1 for value in bars()))
+        request.send(data[third : 2 * third])
+        until(lambda: any("/s" in doing and "left" in doing for _, doing in seen))
+        request.send(data[2 * third :])
+
+    store.routes["/resnet18-v2-7.onnx"] = route
     assert app.wait(60)
     app.activity.listen(lambda: seen.append((app._bar.value / app._bar.max, app._doing.value)))
     app.pull_button.click()
     assert app.wait(60)
     app.check()
-    bars = [value for value, doing in seen if "pulling" in doing]
-    assert any(0 < value < 1 for value in bars)
+    assert any(0 < value < 1 for value in bars())
     assert any("/s" in doing and "left" in doing for _, doing in seen)
 
 
 def test_a_pull_is_stopped(app, store, hub):
-    store.routes["/resnet18-v2-7.onnx"] = trickle(store.data, 20, 0.05)
+    store.routes["/resnet18-v2-7.onnx"] = held(store.data, [100])
     assert app.wait(60)
     app.pull_button.click()
-    end_s = time.monotonic() + 20
-    while not store.count("/resnet18-v2-7.onnx") and time.monotonic() < end_s:
-        time.sleep(0.01)
+    until(lambda: store.count("/resnet18-v2-7.onnx"))
     app.stop_button.click()
     assert app.wait(60)
     with pytest.raises(errors.CancelledError):

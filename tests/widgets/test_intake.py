@@ -14,14 +14,14 @@ from workbench.widgets.transfer import Upload
 def test_what_the_function_returns_is_kept():
     intake = Intake(lambda given, stop: (given.name, threading.current_thread().name))
     intake.take(Upload("a.jpg", b""))
-    assert intake.wait(10)
+    assert intake.wait(60)
     assert intake.results == [("a.jpg", "workbench-widget")]
 
 
 def test_an_error_is_kept_with_the_name_of_the_file():
     intake = Intake(lambda given, stop: 1 / 0)
     intake.take(Upload("<b>.jpg", b""))
-    assert intake.wait(10)
+    assert intake.wait(60)
     assert "&lt;b&gt;.jpg" in intake.problems.html()
     with pytest.raises(ZeroDivisionError):
         intake.problems.check()
