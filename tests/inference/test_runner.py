@@ -405,7 +405,7 @@ def test_the_times_that_are_shown_add_up_to_the_whole(tmp_path: Path) -> None:
 def test_postprocessing_is_each_ones_own_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from workbench.inference import runner as module
+    from workbench.inference import executor as module
 
     ticks = iter(range(10_000))
     monkeypatch.setattr(module, "clock", lambda: float(next(ticks)))

@@ -1,15 +1,12 @@
 """Running models on pictures: one, many, a folder; each answer with its timings.
 
-The path from a ready tensor to a result is kept short on purpose: with a fast provider a whole
-ResNet takes 2.5 ms, and what is added around it counts. Many inputs are decoded ahead in threads
-while the engine runs; results come in the order of the inputs and do not depend on the threads.
+What is asked for is checked and taken apart here; where it runs, in this process or in others
+that can be killed, is the executor's (:mod:`workbench.inference.executor`).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,62 +19,37 @@ from workbench.cards import Card, Displayable, Facts
 from workbench.errors import (
     CancelledError,
     ConfigError,
-    InferenceError,
     InferenceTimeoutError,
-    InputMismatchError,
-    OutputNotFiniteError,
-    OutputUnsupportedError,
     UnsupportedInputsError,
     WorkbenchError,
     require_count,
 )
 from workbench.host import host
+from workbench.inference.executor import Executor, InProcess, Job
 from workbench.inference.metrics import Metrics
 from workbench.inference.opinion import OpinionGrid, Opinions, same_classes
 from workbench.inference.recipe import turned
-from workbench.inference.results import SHOWN, Failure, Outputs, Outside, Result, Results
-from workbench.inference.source import Kept, fetched, is_address, is_one, keep, listed, name_of
+from workbench.inference.results import SHOWN, Failure, Outputs, Result, Results
+from workbench.inference.source import fetched, is_address, is_one, listed, name_of
 from workbench.models.hub import ModelHub, default_hub
-from workbench.models.model import FEW_CLASSES, Model
 from workbench.models.session import check_feeds
 from workbench.preprocessing.images import read_bytes
 from workbench.settings import Settings
-from workbench.tasks.classification import (
-    read,
-    top_k,
-)
-from workbench.timing import Stages, clock
-from workbench.units import count, seconds, shape
+from workbench.timing import clock
+from workbench.units import count, seconds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from workbench.inference.recipe import Recipe
+    from workbench.models.model import Model
+    from workbench.models.warmup import WarmUp
     from workbench.preprocessing.images import ImageSource
-    from workbench.preprocessing.pipeline import Pipeline
     from workbench.stopping import Stop
 
-#: Loading faster than this is finding the model live, and no stage of its own (seconds).
-_LOAD_SHOWN_S = 1e-3
 #: Pictures that one of several models is asked about before the next is: enough that a hub with
 #: room for fewer models need not load them for every picture.
 _ROWS_AT_ONCE = 64
-
-#: What is kept of a source, the batch of one that it became, and the seconds of each stage.
-Prepared = tuple[Kept, "NDArray[Any]", dict[str, float]]
-#: What is told of one item of a batch: stages so far, name, what is kept of its source.
-Told = tuple[dict[str, float], str, "Kept | None"]
-
-
-@dataclass(slots=True)  # not frozen: that takes longer to make, and one is made a call
-class _Job:
-    """What was asked for, the same for all inputs of a call."""
-
-    model: Model
-    top_k: int
-    timeout_s: float
-    stop: Stop | None
-    turned: Pipeline | None = None  # in place of the model's own preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +57,7 @@ class _Asked:
     """One of several models that were asked: its name, and the job or why there is none."""
 
     name: str
-    job: _Job | WorkbenchError
+    job: Job | WorkbenchError
 
 
 class Runner(Displayable):
@@ -98,6 +70,25 @@ class Runner(Displayable):
     max_batch_size : inputs in one run; None for ``MAX_BATCH_SIZE`` (10)
     timeout_s : limit of one run in seconds; None for the hub's
     workers : threads that decode ahead; None for what affinity and quota allow
+    isolated : run and load models in processes of their own, which can be killed
+    processes : how many of those; None for ``WORKER_PROCESSES`` (1)
+    memory_bytes : most that one of them may hold; None for ``WORKER_MEMORY_BYTES`` (three
+        quarters of the machine's memory, divided among them)
+
+    Notes
+    -----
+    In this process, the default, nothing is handed over, and promises are weaker: a time limit,
+    a stop and the interrupt end a run between two nodes of the graph, not within one; a load is
+    not ended by a stop; a model that needs more memory than there is, or brings the engine down
+    (an integer division can), takes this process along.
+
+    Isolated, each of these costs one error, and no other request: no model outlives a time limit
+    (it holds for a load and for a run alike), a stop or the interrupt by more than a second;
+    ``out_of_memory`` and ``worker_crashed`` are errors like others; a process that was killed or
+    died is replaced, and loads what it had. The hub's own sessions stay closed: what is
+    loaded with ``runner.load`` is live in the processes. It is no sandbox: models run with the
+    rights of this user. Close such a runner, or use it as a context manager; what is forgotten
+    ends with this process, however that ends.
 
     Examples
     --------
@@ -115,17 +106,37 @@ class Runner(Displayable):
         max_batch_size: int | None = None,
         timeout_s: float | None = None,
         workers: int | None = None,
+        isolated: bool = False,
+        processes: int | None = None,
+        memory_bytes: int | None = None,
     ) -> None:
         require_count("top_k", top_k)
-        for name, value in (("max_batch_size", max_batch_size), ("workers", workers)):
-            if value is not None:
-                require_count(name, value)
+        counts = {"max_batch_size": max_batch_size, "workers": workers}
+        of_isolated = {"processes": processes, "memory_bytes": memory_bytes}
+        for name, value in (counts | of_isolated).items():
+            require_count(name, value, optional=True)
+        for name, value in of_isolated.items():
+            if value is not None and not isolated:
+                raise ConfigError(name, value, "None where isolated=True is not given")
         self.hub = default_hub() if hub is None else hub
         self.top_k = top_k
         self.max_batch_size = max_batch_size or Settings().max_batch_size
         self.timeout_s = self.hub.timeout_s if timeout_s is None else timeout_s
         self.workers = workers or host().threads
+        self.isolated = bool(isolated)
         self.metrics = Metrics()
+        self._executor: Executor
+        if isolated:
+            from workbench.inference.pool import Pool
+
+            self._executor = Pool(
+                self.hub, self.metrics, max_batch_size=self.max_batch_size,
+                workers=self.workers, processes=processes, memory_bytes=memory_bytes,
+            )  # fmt: skip
+        else:
+            self._executor = InProcess(
+                self.hub, self.metrics, max_batch_size=self.max_batch_size, workers=self.workers
+            )
 
     def _card(self) -> Card:
         rows = (
@@ -134,9 +145,67 @@ class Runner(Displayable):
             ("max_batch_size", str(self.max_batch_size)),
             ("timeout", "none" if self.timeout_s is None else seconds(self.timeout_s)),
             ("workers", f"{count(self.workers, 'thread')} that decode ahead"),
+            *self._executor.rows(),
         )
         blocks = (Facts(rows), *self.metrics._card().blocks)
         return Card("runner", blocks, line=f"{self.metrics.count} answered with {self.hub!r}")
+
+    # ── loading, and the end ──────────────────────────────────────────────────────────────────
+
+    def load(
+        self,
+        model: str | Path | Model,
+        *,
+        path: str | Path | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+        stop: Stop | None = None,
+    ) -> Model:
+        """Open a model where it will run, and return its handle; it is tried, and nothing else.
+
+        In an isolated runner this is how a stranger's model is tried: one that brings the engine
+        down already while it is loaded is ``worker_crashed``, and this process goes on.
+
+        Parameters
+        ----------
+        model : id, Model, or path to an .onnx file
+        path, metadata : give the id ``model`` to a file, and say what it is; known to the hub
+            from then on, unless the load fails
+        timeout_s : limit of the load in seconds; None for the runner's
+        stop : ends the load, at once where the runner is isolated
+
+        Raises
+        ------
+        LoadTimeoutError, CancelledError, WorkerCrashedError, EngineMemoryError, and what
+        :meth:`ModelHub.load` raises
+        """
+        if not isinstance(model, str) and (path is not None or metadata is not None):
+            raise ConfigError("model", model, "an id, where path= or metadata= is given")
+        with self.hub.naming(str(model), path, metadata):
+            job = self._job(model, None, timeout_s, stop)
+            job.model.session = self._executor.load(job)
+        return job.model
+
+    def warm_up(
+        self, model: str | Path | Model, runs: int = 30, *, stop: Stop | None = None
+    ) -> WarmUp:
+        """Load a model where it will run, and run it until its times settle."""
+        require_count("runs", runs)
+        return self._executor.warm_up(self._job(model, None, None, stop), runs)
+
+    def holds(self, model: str | Path | Model) -> bool:
+        """Say whether a model is live where it would run."""
+        return self._executor.holds(self.hub.handle(model))
+
+    def close(self) -> None:
+        """End the processes of an isolated runner; harmless for any other, and a second time."""
+        self._executor.close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # ── doors ─────────────────────────────────────────────────────────────────────────────────
 
@@ -170,8 +239,7 @@ class Runner(Displayable):
             return told
         if isinstance(input, Mapping):
             _refuse(preprocessing, "arrays by name")
-            handle = self.hub.handle(model)
-            return self._outputs(input, handle, timeout_s=timeout_s, stop=stop)
+            return self._executor.outputs(input, self._job(model, None, timeout_s, stop))
         ready = isinstance(input, np.ndarray) and input.ndim == 4
         if ready and input.dtype == np.uint8:
             handle = self.hub.handle(model)
@@ -228,12 +296,12 @@ class Runner(Displayable):
             return self._several(images, list(model), preprocessing, top_k, timeout_s, stop)
         job = self._job(model, top_k, timeout_s, stop, preprocessing)
         if is_one(images):
-            return self._one(images, job)
+            return self._executor.one(images, job)
         started = clock()
         items: list[Result | Failure] = []
         stopped = False
         try:
-            for item in self._stream(images, job):
+            for item in self._executor.many(listed(images), job):
                 items.append(item if len(items) < SHOWN else item.lighter())
         except (CancelledError, InferenceTimeoutError):  # of the stop: a run's own is a Failure
             stopped = True
@@ -255,26 +323,7 @@ class Runner(Displayable):
         """
         job = self._job(model, top_k, timeout_s, stop)
         started = clock()
-        fixed = job.model.batch_axis
-        try:
-            many = isinstance(batch, np.ndarray) and batch.ndim > 0
-            n = len(batch) if many else 1
-            told: list[Told] = [({}, "tensor", None)] * n
-            if fixed is None or n == fixed or not many:
-                results = self._answer(batch, told, job, started)
-            else:  # the graph takes so many at a time: the last run is filled up
-                parts = [batch[i : i + fixed] for i in range(0, n, fixed)]
-                begun = started if n == 1 else None
-                results = [
-                    answer
-                    for part in parts
-                    for answer in self._answer(_filled(part, fixed), told[: len(part)], job, begun)
-                ]
-            if len(results) == 1 and isinstance(results[0], Failure):
-                raise results[0].error
-        except WorkbenchError as error:
-            self.metrics.add_error(error.code)
-            raise
+        results = self._executor.tensor(batch, job)
         if len(results) != 1:
             return Results(results, model=job.model.id, wall_s=clock() - started)
         return results[0]  # type: ignore[return-value]
@@ -295,29 +344,8 @@ class Runner(Displayable):
         few batches are in memory. The iterable may be endless. ``preprocessing`` is as of
         :meth:`classify`.
         """
-        return self._stream(images, self._job(model, top_k, timeout_s, stop, preprocessing))
-
-    def _stream(self, images: Any, job: _Job) -> Iterator[Result | Failure]:
-        job.model.image_input  # noqa: B018  (refuses what is no classifier before any work)
-        sources = listed(images)
-        size = job.model.batch_axis or self.max_batch_size
-        ahead = size + 2 * self.workers
-        with ThreadPoolExecutor(self.workers, "workbench-decode") as pool:
-            waiting: deque[tuple[str, Future[Prepared]]] = deque()
-            try:
-                while True:
-                    while len(waiting) < ahead and (source := next(sources, _END)) is not _END:
-                        future = pool.submit(_prepared, job, source)
-                        waiting.append((name_of(source), future))
-                    if not waiting:
-                        return
-                    if job.stop is not None:
-                        job.stop.check("Classifying")
-                    chunk = [waiting.popleft() for _ in range(min(size, len(waiting)))]
-                    yield from self._chunk(chunk, job)
-            finally:
-                for _, future in waiting:
-                    future.cancel()
+        job = self._job(model, top_k, timeout_s, stop, preprocessing)
+        return self._executor.many(listed(images), job)
 
     # ── several models ────────────────────────────────────────────────────────────────────────
 
@@ -341,7 +369,7 @@ class Runner(Displayable):
             except WorkbenchError as error:
                 asked.append(_Asked(str(getattr(model, "id", model)), error))
         names = _names(asked)
-        same = same_classes(one.job.model.labels for one in asked if isinstance(one.job, _Job))
+        same = same_classes(one.job.model.labels for one in asked if isinstance(one.job, Job))
         call = self._opinions if is_one(images) else self._opinion_grid
         return call(images, asked, names, same)
 
@@ -355,7 +383,7 @@ class Runner(Displayable):
                 items.append(Failure(source=name, error=one.job, model=one.name))
                 continue
             try:
-                items.append(replace(self._one(source, one.job), source=name))
+                items.append(replace(self._executor.one(source, one.job), source=name))
             except WorkbenchError as error:
                 if one.job.stop is not None and one.job.stop.over:
                     raise
@@ -399,9 +427,9 @@ class Runner(Displayable):
     def _column(self, told: list[tuple[Any, str]], one: _Asked) -> Iterator[Result | Failure]:
         """Ask one model about some pictures; if it cannot be asked at all, say so in each place."""
         problem = one.job
-        if isinstance(problem, _Job):
+        if isinstance(problem, Job):
             try:
-                answers = self._stream([source for source, _ in told], problem)
+                answers = self._executor.many(iter([source for source, _ in told]), problem)
                 for (_, name), answer in zip(told, answers, strict=True):
                     yield answer if answer.source == name else replace(answer, source=name)
                 return
@@ -420,201 +448,14 @@ class Runner(Displayable):
         timeout_s: float | None,
         stop: Stop | None,
         preprocessing: Recipe | None = None,
-    ) -> _Job:
+    ) -> Job:
         if top_k is None:
             top_k = self.top_k
         else:
             require_count("top_k", top_k)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         handle = self.hub.handle(model)
-        return _Job(handle, top_k, limit_s, stop, turned(handle, preprocessing))
-
-    def _one(self, source: Any, job: _Job) -> Result:
-        model = job.model
-        started = clock()
-        try:
-            model.image_input  # noqa: B018  (refuses what is no classifier before any work)
-            kept, batch, parts = _prepared(job, source)
-            batch = _filled(batch, model.batch_axis)
-            told = [(parts, name_of(source), kept)]
-            result = self._answer(batch, told, job, started)[0]
-            if isinstance(result, Failure):
-                raise result.error
-        except WorkbenchError as error:
-            self.metrics.add_error(error.code)
-            raise
-        return result
-
-    def _chunk(
-        self,
-        chunk: Sequence[tuple[str, Future[Prepared]]],
-        job: _Job,
-    ) -> Iterator[Result | Failure]:
-        """Answer up to a batch of inputs: one bad input fails alone."""
-        model = job.model
-        answers: list[Result | Failure | None] = [None] * len(chunk)
-        groups: dict[tuple[int, ...], list[int]] = {}
-        ready: dict[int, Prepared] = {}
-        for position, (name, future) in enumerate(chunk):
-            try:
-                ready[position] = future.result()
-                groups.setdefault(ready[position][1].shape, []).append(position)
-            except WorkbenchError as error:
-                self.metrics.add_error(error.code)
-                answers[position] = Failure(source=name, error=error, model=model.id)
-        for members in groups.values():
-            told: list[Told] = [(ready[i][2], chunk[i][0], ready[i][0]) for i in members]
-            batch = np.concatenate([ready[i][1] for i in members])
-            found = self._answer_all(batch, told, job)
-            for position, answer in zip(members, found, strict=True):
-                answers[position] = answer
-        yield from (a for a in answers if a is not None)
-
-    def _answer_all(
-        self,
-        batch: NDArray[Any],
-        told: list[Told],
-        job: _Job,
-    ) -> list[Result | Failure]:
-        """Answer a batch; where the run fails, try each input alone, so that one cannot spoil."""
-        filled = _filled(batch, job.model.batch_axis)
-        try:
-            return self._answer(filled, told, job, None)
-        except CancelledError:
-            raise
-        except WorkbenchError as error:
-            if job.stop is not None and job.stop.over:
-                raise
-            if len(told) > 1 and isinstance(error, (InferenceError, InputMismatchError)):
-                single = zip(batch, told, strict=True)
-                return [self._answer_all(b[None], [t], job)[0] for b, t in single]
-            failed: list[Result | Failure] = []
-            for _, name, kept in told:
-                self.metrics.add_error(error.code)
-                failed.append(
-                    Failure(source=name, error=error.fresh(), model=job.model.id, _input=kept)
-                )
-            return failed
-
-    # ── from a ready tensor to results ────────────────────────────────────────────────────────
-
-    def _answer(
-        self,
-        batch: NDArray[Any],
-        told: Sequence[Told],
-        job: _Job,
-        started: float | None,
-    ) -> list[Result | Failure]:
-        """Run a ready batch and make an answer an input; ``batch`` may be filled up at its end.
-
-        ``started`` is when a single input began; None for one of many, whose total is the sum
-        of its stages.
-        """
-        model = job.model
-        asked = clock()
-        with self.hub.lease(model) as session:
-            cold = session.first_run_s is None
-            before = clock()
-            values = session.run(
-                {model.image_input: batch},
-                [model.scores_output],
-                timeout_s=job.timeout_s,
-                stop=job.stop,
-            )[0]
-            after = clock()
-        load_s = before - asked if cold and before - asked > _LOAD_SHOWN_S else 0.0
-        n = len(told)
-        rows = _rows(values, len(batch), model)
-        if n < len(rows):  # the batch was filled up
-            rows = rows[:n]
-        spec = model.spec
-        if not n:
-            return []
-        rule = spec.outside
-        kind = None if rule is None else rule.score
-        labels = _labels(model, rows.shape[-1])
-        few = labels if labels is not None and len(labels) <= FEW_CLASSES else None
-        keep = n == 1 and started is not None
-        inference_s = (after - before) / n
-        answers: list[Result | Failure] = []
-        begun = after  # what is done for the whole batch at once is told of the first
-        for row, (parts, name, kept) in zip(rows, told, strict=True):
-            found = read(row, spec.activation, operator=model.output_operator, outside=kind)
-            if not found.finite:
-                bad = int((~np.isfinite(row)).sum())
-                problem = OutputNotFiniteError(model.id, model.scores_output, bad, len(row))
-                if started is None or n > 1:
-                    self.metrics.add_error(problem.code)
-                answers.append(Failure(source=name, error=problem, model=model.id, _input=kept))
-                continue
-            shares = found.probabilities if found.shares is None else found.shares
-            top = top_k(shares, job.top_k, labels)
-            stages = dict(parts)
-            if load_s:
-                stages["load"] = load_s / n
-            stages["inference"] = inference_s
-            now = clock()
-            stages["postprocessing"] = now - begun
-            begun = now
-            total_s = now - started if started is not None else sum(stages.values())
-            if n > 1:
-                total_s = sum(stages.values())
-            self.metrics.add(model.id, stages, total_s)
-            answers.append(
-                Result(
-                    top=top,
-                    timings=Stages(stages, total_s),
-                    model=model.id,
-                    session=session.facts,
-                    source=name,
-                    probabilities=found.probabilities if keep else None,
-                    activation=found.activation,
-                    outside=None
-                    if rule is None or found.outside is None
-                    else Outside.among(
-                        rule.others, found.outside, rule.threshold, rule.score, rule.note
-                    ),
-                    classes=few,
-                    preprocessing=job.turned,
-                    batch=n,
-                    _input=kept,
-                )
-            )
-        return answers
-
-    def _outputs(
-        self,
-        feeds: Mapping[str, NDArray[Any]],
-        model: Model,
-        *,
-        timeout_s: float | None = None,
-        stop: Stop | None = None,
-    ) -> Outputs:
-        asked = clock()
-        names = [port.name for port in model.outputs]
-        try:
-            with self.hub.lease(model) as session:
-                cold = session.first_run_s is None
-                before = clock()
-                limit_s = self.timeout_s if timeout_s is None else timeout_s
-                values = session.run(feeds, names, timeout_s=limit_s, stop=stop)
-                stages = {"inference": clock() - before}
-        except WorkbenchError as error:
-            self.metrics.add_error(error.code)
-            raise
-        if cold and before - asked > _LOAD_SHOWN_S:
-            stages = {"load": before - asked, **stages}
-        timings = Stages(stages, clock() - asked)
-        self.metrics.add(model.id, stages, timings.total_s)
-        return Outputs(
-            arrays=dict(zip(names, values, strict=True)),
-            timings=timings,
-            model=model.id,
-            session=session.facts,
-        )
-
-
-_END = object()
+        return Job(handle, top_k, limit_s, stop, turned(handle, preprocessing))
 
 
 def _names(asked: Sequence[_Asked]) -> list[str]:
@@ -624,7 +465,7 @@ def _names(asked: Sequence[_Asked]) -> list[str]:
     names: list[str] = []
     handles: list[Model] = []
     for one in asked:
-        if isinstance(one.job, _Job):
+        if isinstance(one.job, Job):
             if any(one.job.model is other for other in handles):
                 raise ConfigError("model", f"a list with {one.name} twice", "each model once")
             handles.append(one.job.model)
@@ -634,7 +475,7 @@ def _names(asked: Sequence[_Asked]) -> list[str]:
 
 
 def _stop_of(asked: list[_Asked]) -> Stop | None:
-    return next((one.job.stop for one in asked if isinstance(one.job, _Job)), None)
+    return next((one.job.stop for one in asked if isinstance(one.job, Job)), None)
 
 
 def _kept_whole(source: Any, stop: Stop | None) -> tuple[Any, str]:
@@ -649,61 +490,6 @@ def _kept_whole(source: Any, stop: Stop | None) -> tuple[Any, str]:
         with suppress(WorkbenchError):
             return fetched(source, stop), name
     return source, name
-
-
-def _labels(model: Model, classes: int) -> tuple[str, ...] | None:
-    labels = model.labels
-    if labels is not None and len(labels) != classes:
-        raise OutputUnsupportedError(
-            model.id, f"{classes} scores", f"one for each of its {len(labels)} labels"
-        )
-    return labels
-
-
-def _rows(values: Any, n: int, model: Model) -> NDArray[Any]:
-    """Bring an output into (N, C) float form, or say why it is no list of scores."""
-    plain = type(values) is np.ndarray and values.dtype.char == "f" and values.ndim == 2
-    if plain and len(values) == n and values.size:
-        return values  # type: ignore[no-any-return]
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        kind = getattr(getattr(values, "dtype", None), "name", type(values).__name__)
-        raise OutputUnsupportedError(model.id, f"a {kind}", "an array of scores, (N, C)")
-    rows = values
-    if rows.ndim > 2 and all(d == 1 for d in rows.shape[2:]):
-        rows = rows.reshape(rows.shape[:2])  # (N, C, 1, 1)
-    elif rows.ndim > 2 and all(d == 1 for d in rows.shape[1:-1]):
-        rows = rows.reshape(rows.shape[0], rows.shape[-1])  # (N, 1, 1, C)
-    if rows.ndim == 1 and n == 1:
-        rows = rows[None]
-    if rows.ndim != 2 or rows.shape[0] != n or rows.shape[1] < 1:
-        seen = f"{values.dtype.name} {shape(values.shape)}"
-        raise OutputUnsupportedError(model.id, seen, f"({n}, C) scores")
-    return rows if rows.dtype == np.float32 else rows.astype(np.float32)
-
-
-def _filled(batch: NDArray[Any], fixed: int | None) -> NDArray[Any]:
-    """Fill a batch up with zeros to the size that a graph has fixed."""
-    if fixed is None or len(batch) >= fixed:
-        return batch
-    rest = np.zeros((fixed - len(batch), *batch.shape[1:]), batch.dtype)
-    return np.concatenate([batch, rest])
-
-
-def _prepared(job: _Job, source: Any) -> Prepared:
-    """Preprocess a source, and keep of it what can be read a second time for its thumbnail."""
-    steps = job.turned or job.model.preprocessing
-    if is_address(source):
-        begun = clock()
-        source = fetched(source, job.stop)
-        fetch_s = clock() - begun
-        kept = keep(source)
-        batch, parts = steps.timed(source)
-        return kept, batch, {"fetch": fetch_s, **parts}
-    if hasattr(source, "read") and not hasattr(source, "getexif"):
-        source = read_bytes(source)[0]  # a file-like object can be read once only
-    kept = keep(source)  # before the picture is read: a file that changes meanwhile is not shown
-    batch, parts = steps.timed(source)
-    return kept, batch, parts
 
 
 def _refuse(preprocessing: Recipe | None, what: str) -> None:

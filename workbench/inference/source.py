@@ -22,13 +22,15 @@ from workbench.errors import (
     WorkbenchError,
     abridge,
 )
-from workbench.preprocessing.images import read_image
+from workbench.preprocessing.images import read_bytes, read_image
 from workbench.settings import Settings, without_credentials
+from workbench.timing import clock
 from workbench.units import shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.preprocessing.pipeline import Pipeline
     from workbench.stopping import Stop
 
 #: Longest that fetching one picture may take, in seconds.
@@ -111,6 +113,66 @@ def keep(source: Any) -> Kept:
         step = max(1, max(source.shape[:2]) // _KEPT_PIXELS)
         return Kept(source[::step, ::step].copy())
     return Kept(source)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parcel:
+    """A picture on its way to another process, where it becomes what it would have become here.
+
+    An encoded picture goes as its bytes and is decoded there. An array goes as it is: taken
+    apart and put together again it is the same array. A PIL image is decoded already, or would
+    be decoded by settings of its own, and may be of any mode: it is prepared here, by the same
+    pipeline, and what the model is fed goes.
+
+    Attributes
+    ----------
+    name : of the input, for people
+    data : the encoded bytes, or the array; None where it is prepared
+    where : what errors call it; None for their own word
+    ready : what the model is fed and the seconds of each stage, where it is prepared
+    """
+
+    name: str
+    data: bytes | NDArray[Any] | None
+    where: str | None = None
+    ready: tuple[NDArray[Any], dict[str, float]] | None = None
+
+    def prepared(self, pipeline: Pipeline) -> tuple[NDArray[Any], dict[str, float]]:
+        """Return what the model is fed, and the seconds of each stage."""
+        if self.ready is not None:
+            return self.ready
+        assert self.data is not None
+        size = len(self.data)  # the sender has held it to the limit
+        return pipeline.timed(self.data, max_bytes=max(size, 1), where=self.where)
+
+
+def pack(
+    source: Any, pipeline: Pipeline, stop: Stop | None = None
+) -> tuple[Parcel, Kept, dict[str, float]]:
+    """Return a picture as it crosses, what is kept of it here, and the seconds of fetching it.
+
+    Raises
+    ------
+    ImageError and its children, MissingFileError : it cannot be read
+    UrlRefusedError, DownloadError, … : see :func:`fetched`
+    """
+    name, stages = name_of(source), dict[str, float]()
+    if is_address(source):
+        begun = clock()
+        source = fetched(source, stop)
+        stages["fetch"] = clock() - begun
+    if isinstance(source, np.ndarray):
+        return Parcel(name, np.asarray(source)), keep(source), stages
+    if hasattr(source, "getexif"):
+        kept = keep(source)
+        return Parcel(name, None, ready=pipeline.timed(source)), kept, stages
+    if hasattr(source, "read"):
+        data, where = read_bytes(source)
+        kept = keep(data)
+    else:
+        kept = keep(source)  # before it is read: a file that changes meanwhile is not shown
+        data, where = read_bytes(source)
+    return Parcel(name, data, where), kept, stages
 
 
 def _stamp(path: str | Path) -> tuple[int, int] | None:
@@ -205,6 +267,8 @@ def listed(images: Any) -> Iterator[Any]:
 
 def name_of(source: Any) -> str:
     """Name an input for people: a file's name, or what kind of thing it is."""
+    if isinstance(source, Parcel):
+        return source.name
     if is_address(source):
         return without_credentials(source).removesuffix("?…").rstrip("/").rpartition("/")[2][:80]
     if isinstance(source, (str, Path)):

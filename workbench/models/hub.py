@@ -10,7 +10,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +32,7 @@ from workbench.errors import (
     require_count,
 )
 from workbench.models import store
+from workbench.models.blueprint import Blueprint, Reference
 from workbench.models.cache import CacheInfo, SessionCache, Unloaded
 from workbench.models.ledger import Ledger, MemoryLedger
 from workbench.models.model import Model
@@ -129,6 +130,58 @@ class ModelHub(Displayable):
         self._handles: dict[tuple[str, Options], tuple[Model, tuple[Any, ...]]] = {}
         self._describing = threading.Lock()
 
+    # ── the same hub elsewhere ────────────────────────────────────────────────────────────────
+
+    def blueprint(self) -> Blueprint:
+        """Return what a hub in another process is built from, with :meth:`built`."""
+        graphs = self._graphs
+        return Blueprint(
+            shelves=self.shelves,
+            max_models=self._cache.max_models,
+            max_bytes=self._cache.max_bytes,
+            timeout_s=self.timeout_s,
+            graphs=None if graphs is None else (graphs.folder, graphs.limit_bytes),
+            shared_threads=self.shared_threads,
+        )
+
+    @classmethod
+    def built(cls, plan: Blueprint) -> ModelHub:
+        """Return a hub with nothing live, made as another one was."""
+        made = cls(
+            max_models=plan.max_models, max_bytes=plan.max_bytes, timeout_s=plan.timeout_s,
+            graph_cache=False, shared_threads=plan.shared_threads,
+        )  # fmt: skip
+        made.shelves, made.shared_threads = plan.shelves, plan.shared_threads
+        if plan.graphs is not None:
+            made._graphs = GraphCache(plan.graphs[0], limit_bytes=plan.graphs[1])
+        return made
+
+    def reference(self, model: str | Path | Model) -> Reference:
+        """Return how a hub that was built alike finds a model; it is described, not loaded."""
+        handle = self.handle(model)
+        named = self._named.get(handle.asked)
+        if named is None:
+            return Reference(asked=handle.asked, options=handle.options)
+        return Reference(
+            asked=handle.asked, options=handle.options, path=named.path, metadata=named.metadata
+        )
+
+    def refer(self, reference: Reference) -> Model:
+        """Return the handle that a reference means; nothing is loaded.
+
+        A path and metadata of its own stay known to this hub under that name.
+
+        Raises
+        ------
+        UnsafePathError, MissingFileError, NotOnnxError, MetadataError, … : nothing is remembered
+        """
+        name, known = reference.asked, self._named.get(reference.asked)
+        told = (reference.path, reference.metadata)
+        if known is not None and (known.path, known.metadata) == told:
+            return self.handle(name, reference.options)
+        with self.naming(name, *told):
+            return self.handle(name, reference.options)
+
     # ── loading ───────────────────────────────────────────────────────────────────────────────
 
     def load(
@@ -213,6 +266,22 @@ class ModelHub(Displayable):
         ``path`` and ``metadata`` stay known to this hub under ``name``; where the load fails,
         nothing is remembered. ``options`` are those of :meth:`load`.
         """
+        with self.naming(name, path, metadata):
+            model = self.load(name, **options)
+            if warmup:
+                model.warm_up()
+        return model
+
+    @contextmanager
+    def naming(
+        self, name: str, path: str | Path | None, metadata: Mapping[str, Any] | None
+    ) -> Iterator[None]:
+        """Give a model a path, or a description of its own; both are forgotten if the block fails.
+
+        Raises
+        ------
+        UnsafePathError, MissingFileError, UnknownModelError : nothing is remembered
+        """
         before = self._named.get(name)
         if path is not None:
             store.check_id(name)
@@ -220,16 +289,13 @@ class ModelHub(Displayable):
         elif metadata is not None:
             self._named[name] = _Named(store.find(name, self.shelves).path, metadata)
         try:
-            model = self.load(name, **options)
-            if warmup:
-                model.warm_up()
+            yield
         except BaseException:
             if before is None:
                 self._named.pop(name, None)
             else:
                 self._named[name] = before
             raise
-        return model
 
     def named(self, name: str) -> tuple[Path, Mapping[str, Any] | None] | None:
         """Return the file and the description that a name was given by :meth:`preload`.
@@ -476,9 +542,14 @@ class ModelHub(Displayable):
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
-    def lease(self, model: Model) -> AbstractContextManager[Session]:
-        """Borrow a model's live session; it is opened if it must be, and not closed meanwhile."""
-        return Lease(self, model, None)
+    def lease(
+        self, model: Model, *, timeout_s: float | None = None
+    ) -> AbstractContextManager[Session]:
+        """Borrow a model's live session; it is opened if it must be, and not closed meanwhile.
+
+        ``timeout_s`` : limit of the load, in seconds, where there is one to do
+        """
+        return Lease(self, model, timeout_s)
 
     def _open(self, model: Model, timeout_s: float | None, stop: Stop | None = None) -> Session:
         if self._identity(model) != self._described(model):

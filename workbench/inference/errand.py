@@ -1,0 +1,86 @@
+"""What goes between a runner and its worker processes: plain values, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import EngineMemoryError, InferenceError, WorkbenchError, abridge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workbench.inference.source import Parcel
+    from workbench.models.blueprint import Blueprint, Reference
+
+#: What a worker says of itself: it is up, prepares an input, loads, runs, or runs many times.
+READY, PREPARING, LOADING, RUNNING, WARMING = "ready", "preparing", "load", "run", "warm-up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outfit:
+    """What a worker process is made with.
+
+    Attributes
+    ----------
+    hub : what its hub is built from
+    folder : its working directory; None to leave it
+    max_batch_size, workers : as of the runner whose work it does
+    memory_bytes : most that the process may hold; None for no limit
+    """
+
+    hub: Blueprint
+    folder: str | None
+    max_batch_size: int
+    workers: int
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """One piece of work.
+
+    Attributes
+    ----------
+    model : what it is done with
+    content : a picture, pictures, a ready batch, arrays by input name, or nothing (a load), or a
+        number of runs (a warm-up)
+    kind : ``one``, ``many``, ``tensor``, ``outputs``, ``load`` or ``warm_up``
+    top_k : classes in an answer
+    timeout_s : limit of a load and of a run, in seconds
+    stop_s : the limit of the caller's stop, and what is left of it, in seconds; None for none
+    """
+
+    model: Reference
+    kind: str
+    content: Parcel | list[Parcel] | NDArray[Any] | dict[str, NDArray[Any]] | int | None
+    top_k: int
+    timeout_s: float
+    stop_s: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of an errand.
+
+    Attributes
+    ----------
+    value : the answer, or the error
+    spent_s : seconds that the worker had it
+    warned : warnings of ours that came up meanwhile
+    """
+
+    value: Any
+    spent_s: float
+    warned: tuple[Warning, ...] = ()
+
+
+def classified(error: BaseException, model: str) -> WorkbenchError:
+    """Return an error as one of ours: a fault of ours, too, has a code when it crosses."""
+    if isinstance(error, WorkbenchError):
+        return error
+    if isinstance(error, MemoryError):
+        return EngineMemoryError(model, "running", str(error) or "an allocation failed")
+    words = f"{type(error).__name__}: {abridge(str(error), 300)[1:-1]}"
+    hint = "This is a fault of the workbench; the worker's log has its traceback."
+    return InferenceError(model, words, hint)
