@@ -65,6 +65,9 @@ class Settings(Displayable, BaseSettings):
     inference_timeout : limit of one run, in milliseconds
     max_batch_size : images in one run and in one request
     max_image_bytes : largest encoded image file, in bytes
+    worker_processes : of an isolated runner
+    worker_memory_bytes : most that one of them may hold; None for three quarters of the
+        machine's memory, divided among them
     log_level, host, port, api_keys : of the service
     offline : refuse everything that needs the network
     mirrors : folders and servers that are asked for models of the catalogue, before its sources
@@ -99,6 +102,10 @@ class Settings(Displayable, BaseSettings):
     inference_timeout: float = Field(30_000, gt=0, validation_alias=_named("INFERENCE_TIMEOUT"))
     max_batch_size: int = Field(10, ge=1, validation_alias=_named("MAX_BATCH_SIZE"))
     max_image_bytes: int = Field(MAX_IMAGE_BYTES, ge=1, validation_alias=_named("MAX_IMAGE_BYTES"))
+    worker_processes: int = Field(1, ge=1, le=256, validation_alias=_named("WORKER_PROCESSES"))
+    worker_memory_bytes: int | None = Field(
+        None, ge=1, validation_alias=_named("WORKER_MEMORY_BYTES")
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         "WARNING", validation_alias=_named("LOG_LEVEL")
     )
@@ -215,7 +222,11 @@ def _text(name: str, value: object) -> str:
         case "inference_timeout" | "download_timeout", float() | int():
             return seconds(value / 1000)
         case (
-            "max_model_bytes" | "max_image_bytes" | "max_download_bytes" | "max_graph_cache_bytes",
+            "max_model_bytes"
+            | "max_image_bytes"
+            | "max_download_bytes"
+            | "max_graph_cache_bytes"
+            | "worker_memory_bytes",
             int(),
         ):
             return size(value)

@@ -23,7 +23,6 @@ from workbench.inference.errand import (
     LOADING,
     PREPARING,
     READY,
-    RUNNING,
     WARMING,
     Errand,
     Outfit,
@@ -63,7 +62,7 @@ def serve(outfit: Outfit, errands: Connection, control: Connection) -> None:
             return
         reply = worker.do(number, errand)
         with suppress(BrokenPipeError):
-            errands.send_bytes(_packed(reply, errand.model.asked))
+            errands.send_bytes(_packed(reply, errand.name))
 
 
 class _Worker:
@@ -121,8 +120,8 @@ class _Worker:
                 value: Any = self._done(errand, stop)
         except Exception as error:
             if not isinstance(error, WorkbenchError):
-                log.exception("An errand with %s failed.", errand.model.asked)
-            value = classified(error, errand.model.asked)
+                log.exception("An errand with %s failed.", errand.name)
+            value = classified(error, errand.name)
         finally:
             with self._lock:
                 self._stop = None
@@ -144,15 +143,14 @@ class _Worker:
             case "load":
                 self.tell(LOADING)
                 return self.executor.load(job)
+            case "unload":
+                return self.hub.unload(model)
             case "warm_up":
                 # a first run under its own limit: what has no end has none here
                 self.executor.outputs(model.sample_feeds(), job)
                 self.tell(WARMING)
                 return self.executor.warm_up(job, content)
         raise ValueError(f"no errand is called {errand.kind!r}")
-
-
-assert {"load": LOADING, "run": RUNNING} == {LOADING: "load", RUNNING: "run"}
 
 
 def _hear(heard: list[Warning]) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: What a worker says of itself: it is up, prepares an input, loads, runs, or runs many times.
 READY, PREPARING, LOADING, RUNNING, WARMING = "ready", "preparing", "load", "run", "warm-up"
+#: What it is about until it says so.
+HANDED = "handed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +47,15 @@ class Errand:
     model : what it is done with
     content : a picture, pictures, a ready batch, arrays by input name, or nothing (a load), or a
         number of runs (a warm-up)
-    kind : ``one``, ``many``, ``tensor``, ``outputs``, ``load`` or ``warm_up``
+    name : the model's id, for people
+    kind : ``one``, ``many``, ``tensor``, ``outputs``, ``load``, ``unload`` or ``warm_up``
     top_k : classes in an answer
     timeout_s : limit of a load and of a run, in seconds
     stop_s : the limit of the caller's stop, and what is left of it, in seconds; None for none
     """
 
     model: Reference
+    name: str
     kind: str
     content: Parcel | list[Parcel] | NDArray[Any] | dict[str, NDArray[Any]] | int | None
     top_k: int

@@ -93,6 +93,10 @@ class Executor(Protocol):
         """Load the model and run it until its times settle."""
         ...
 
+    def unload(self, model: Model) -> object:
+        """Close the model's session and give its memory back."""
+        ...
+
     def holds(self, model: Model) -> bool:
         """Say whether the model is live here."""
         ...
@@ -391,6 +395,10 @@ class InProcess:
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
+
+    def unload(self, model: Model) -> object:
+        """Close the model's session and give its memory back."""
+        return self.hub.unload(model)
 
     def holds(self, model: Model) -> bool:
         """Say whether the model is live here."""

@@ -193,6 +193,10 @@ class Runner(Displayable):
         require_count("runs", runs)
         return self._executor.warm_up(self._job(model, None, None, stop), runs)
 
+    def unload(self, model: str | Path | Model) -> None:
+        """Close a model's session where it runs, and give its memory back."""
+        self._executor.unload(self.hub.handle(model))
+
     def holds(self, model: str | Path | Model) -> bool:
         """Say whether a model is live where it would run."""
         return self._executor.holds(self.hub.handle(model))

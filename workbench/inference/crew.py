@@ -1,0 +1,199 @@
+"""The worker processes of a pool: who is free, who has ended, who comes in its place."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from workbench.errors import SwitchedOffError, WorkbenchError, WorkerCrashedError
+from workbench.inference.process import Process
+
+if TYPE_CHECKING:
+    from workbench.inference.errand import Errand, Outfit
+    from workbench.stopping import Stop
+
+#: Limit of a load when a worker is replaced, in seconds.
+REWARM_S = 30.0
+#: Workers that end in a row before any was up: there is no use in starting more.
+_MOST_STILLBORN = 3
+#: How long a request sleeps at most before it looks again for a free worker, in seconds.
+_NAP_S = 1.0
+
+
+class Crew:
+    """A number of worker processes, kept up.
+
+    Parameters
+    ----------
+    outfit : what each is made with
+    number : how many
+
+    Attributes
+    ----------
+    replaced : workers that ended and were replaced
+    """
+
+    def __init__(self, outfit: Outfit, number: int) -> None:
+        self._outfit, self._number = outfit, number
+        self._state = threading.Condition()
+        self._members: list[Process] = []
+        self._free: list[Process] = []
+        self._owner = os.getpid()
+        self._closed = False
+        self._barren = False
+        self._stillborn = 0
+        self.replaced = 0
+        self._fill()
+
+    def _fill(self) -> None:
+        try:
+            for _ in range(self._number):
+                self._engage()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def members(self) -> tuple[Process, ...]:
+        """The workers there are now."""
+        with self._state:
+            return tuple(self._members)
+
+    # ── who has whom ──────────────────────────────────────────────────────────────────────────
+
+    def take(
+        self, key: str, stops: Sequence[Stop], name: str, *, elsewhere: bool = False
+    ) -> Process:
+        """Return a free worker: one that has the model, else the one that did least.
+
+        ``elsewhere`` : rather one that has not
+
+        Raises
+        ------
+        SwitchedOffError : all have been ended
+        WorkerCrashedError : none can be started
+        CancelledError, InferenceTimeoutError : a stop
+        """
+        with ExitStack() as stack:
+            for stop in stops:
+                stack.enter_context(stop.acting(self._notify))
+            with self._state:
+                self._begin_anew()
+                while True:
+                    self._check(name)
+                    for stop in stops:
+                        stop.check(f"The run of model {name!r}")
+                    if self._free:
+                        best = min(
+                            self._free, key=lambda p: ((key in p.live) is elsewhere, p.errands)
+                        )
+                        best.holder = threading.get_ident()
+                        self._free.remove(best)
+                        return best
+                    left_s = min((stop.remaining_s for stop in stops), default=_NAP_S)
+                    self._state.wait(min(_NAP_S, left_s))
+
+    def _notify(self) -> None:
+        with self._state:
+            self._state.notify_all()
+
+    def _begin_anew(self) -> None:
+        """End what an interrupt made this thread forget; try again where none could be started."""
+        for process in self._members:
+            if process.holder == threading.get_ident():
+                process.kill()
+        if self._barren and not self._members and not self._closed:
+            self._barren, self._stillborn = False, 0
+            self._fill()
+
+    def _check(self, name: str) -> None:
+        if self._closed or os.getpid() != self._owner:
+            why = "its processes have been ended" if self._closed else "this is a forked process"
+            raise SwitchedOffError("This isolated runner", why, "Make another wb.Runner.")
+        if self._barren:
+            raise WorkerCrashedError(name, "none can be started: see what it wrote to stderr")
+
+    def give_back(self, process: Process) -> None:
+        """Let others have a worker; one that has ended is replaced by whoever hears of it."""
+        with self._state:
+            process.holder = None
+            if process.dead or process not in self._members:
+                process.hang_up()
+            else:
+                self._free.append(process)
+            self._state.notify_all()
+
+    # ── who comes and goes ────────────────────────────────────────────────────────────────────
+
+    def _engage(self) -> Process:
+        """Start a worker, which can be taken at once."""
+        process = Process(self._outfit)
+        with self._state:
+            closed = self._closed
+            if not closed:
+                self._members.append(process)
+                self._free.append(process)
+                self._state.notify_all()
+        if closed:
+            process.kill()
+            process.join()
+            process.hang_up()
+        else:
+            process.ended.add_done_callback(lambda _: self._left(process))
+        return process
+
+    def _left(self, process: Process) -> None:
+        """Replace a worker that has ended; called in the thread in which pebble watched it."""
+        with self._state:
+            process.dead = True
+            if process in self._members:
+                self._members.remove(process)
+            if process in self._free:  # nobody has it, and nobody can get it any more
+                self._free.remove(process)
+                process.hang_up()
+            self._stillborn = 0 if process.ready else self._stillborn + 1
+            self._barren = self._barren or self._stillborn >= _MOST_STILLBORN
+            over = self._closed or self._barren
+            self.replaced += not over
+            self._state.notify_all()
+        if over:
+            return
+        suspect = process.in_hand.model.key if process.in_hand is not None else ""
+        warm = [errand for key, errand in process.live.items() if key != suspect]
+        with suppress(WorkbenchError):
+            self._rewarm(self._engage(), warm)
+
+    def _rewarm(self, process: Process, warm: Sequence[Errand]) -> None:
+        """Load what a worker's predecessor had, while nobody wants it."""
+        for errand in warm:
+            with self._state:
+                if process not in self._free:
+                    return
+                self._free.remove(process)
+                process.holder = threading.get_ident()
+            try:
+                process.do(replace(errand, timeout_s=REWARM_S, stop_s=None))
+            except WorkbenchError:
+                return  # it has left, and whoever comes next begins without that model
+            finally:
+                self.give_back(process)
+
+    def close(self) -> None:
+        """End all; harmless a second time, and in a forked process."""
+        if os.getpid() != self._owner:
+            return
+        with self._state:
+            self._closed = True
+            members, free = self._members, self._free
+            self._members, self._free = [], []
+            for process in members:
+                process.kill()
+            self._state.notify_all()
+        for process in members:
+            process.join()
+        for process in free:
+            process.hang_up()
