@@ -129,3 +129,95 @@ def mask(path: Path, *, opset: int = 17) -> Path:
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=7)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def _scored(nodes: list, weights: dict, path: Path) -> Path:
+    """Write a classifier of (n, 3, 8, 8) that adds the number "extra" to the three means."""
+    nodes = [
+        h.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        h.make_node("Flatten", ["pooled"], ["flat"]),
+        *nodes,
+        h.make_node("Add", ["flat", "extra"], ["logits"]),
+    ]
+    ports = [_port("images", ["n", 3, 8, 8])], [_port("logits", ["n", 3])]
+    return save(path, nodes, *ports, weights)
+
+
+_LEAST = np.array([-(2**63)], np.int64)
+
+
+def deadly_when_dark(path: Path) -> Path:
+    """Divide the least int64 by −1 for a picture without any red: the process dies (SIGFPE)."""
+    nodes = [
+        h.make_node("ReduceSum", ["flat", "axis"], ["sum"], keepdims=0),
+        h.make_node("ReduceMin", ["sum"], ["darkest"], keepdims=0),
+        h.make_node("Ceil", ["darkest"], ["whole"]),
+        h.make_node("Cast", ["whole"], ["count"], to=T.INT64),
+        h.make_node("Sub", ["count", "one"], ["by"]),
+        h.make_node("Where", ["odd", "by", "two"], ["divisor"]),
+        h.make_node("Div", ["least", "divisor"], ["divided"]),
+        h.make_node("Cast", ["divided"], ["number"], to=T.FLOAT),
+        h.make_node("Mul", ["number", "nothing"], ["extra"]),
+    ]
+    nodes.insert(5, h.make_node("Equal", ["count", "zero"], ["odd"]))
+    weights = {
+        "axis": np.array([1], np.int64),
+        "zero": np.zeros(1, np.int64),
+        "one": np.ones(1, np.int64),
+        "two": np.full(1, 2, np.int64),
+        "least": _LEAST,
+        "nothing": np.zeros(1, np.float32),
+    }
+    return _scored(nodes, weights, path)
+
+
+def deadly_to_load(path: Path) -> Path:
+    """Have the engine divide the least int64 by −1 while it folds constants: SIGFPE at load."""
+    nodes = [
+        h.make_node("Div", ["least", "minus"], ["divided"]),
+        h.make_node("Cast", ["divided"], ["extra"], to=T.FLOAT),
+    ]
+    return _scored(nodes, {"least": _LEAST, "minus": np.full(1, -1, np.int64)}, path)
+
+
+def endless_node(path: Path, *, side: int = 4096, at_load: bool = False) -> Path:
+    """Multiply two matrices of int64 in one node, for minutes: nothing ends it in between.
+
+    ``at_load`` : of constants, which the engine does while it loads the model
+    """
+    nodes = [
+        *(
+            [h.make_node("Identity", ["shape"], ["size"])]
+            if at_load
+            else [
+                h.make_node("Shape", ["images"], ["dims"], start=0, end=1),
+                h.make_node("Mul", ["dims", "none"], ["zero"]),
+                h.make_node("Add", ["shape", "zero"], ["size"]),
+            ]
+        ),
+        h.make_node(
+            "ConstantOfShape", ["size"], ["ones"],
+            value=onnx.numpy_helper.from_array(np.ones(1, np.int64)),
+        ),
+        h.make_node("MatMul", ["ones", "ones"], ["product"]),
+        h.make_node("Cast", ["product"], ["floats"], to=T.FLOAT),
+        h.make_node("ReduceMean", ["floats"], ["extra"], keepdims=0),
+    ]  # fmt: skip
+    weights = {"shape": np.array([side, side], np.int64)}
+    return _scored(nodes, weights if at_load else weights | {"none": np.zeros(1, np.int64)}, path)
+
+
+def hungry(path: Path, *, megabytes: int = 3000) -> Path:
+    """Fill so much memory with ones in one run."""
+    nodes = [
+        h.make_node("Shape", ["images"], ["dims"], start=0, end=1),
+        h.make_node("Mul", ["dims", "none"], ["zero"]),
+        h.make_node("Add", ["size", "zero"], ["length"]),
+        h.make_node(
+            "ConstantOfShape", ["length"], ["ones"],
+            value=onnx.numpy_helper.from_array(np.ones(1, np.float32)),
+        ),
+        h.make_node("ReduceMean", ["ones"], ["extra"], keepdims=0),
+    ]  # fmt: skip
+    weights = {"none": np.zeros(1, np.int64), "size": np.array([megabytes * 250_000], np.int64)}
+    return _scored(nodes, weights, path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import workbench as wb
+from tests import graphs
 from workbench import __main__, cli
 from workbench.errors import pip
 
@@ -270,3 +271,19 @@ def test_json_is_whole_even_when_it_is_interrupted(
     code, out, _ = run(capsys, "classify", *pictures, "--json")
     assert code == 130
     assert [t["source"] for t in json.loads(out)] == ["cat.png"]
+
+
+def test_isolated_gives_the_same_answer_and_survives_a_model_that_crashes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for options in ((), ("--isolated",)):
+        code, out, _ = run(capsys, "classify", str(wb.example("cat")), "--json", *options)
+        assert code == 0
+        told.append(json.loads(out)[0]["predictions"])
+    assert told[0] == told[1]
+    path = graphs.deadly_to_load(tmp_path / "dead.onnx")
+    path.with_suffix(".json").write_text(json.dumps(graphs.PLAIN), encoding="utf-8")
+    code, out, err = run(capsys, "classify", str(wb.example("cat")), "-m", str(path), "--isolated")
+    assert (code, out) == (1, "")
+    assert "'dead' died (SIGFPE" in err

@@ -102,6 +102,10 @@ def classify(
     top_k: TopK = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row a prediction.")] = False,
+    isolated: Annotated[
+        bool,
+        typer.Option("--isolated", help="Run the model in a process of its own: it may crash."),
+    ] = False,
 ) -> None:
     """Say what is in pictures, how sure the model is, and where the time went."""
     from workbench.inference.results import Result
@@ -109,11 +113,12 @@ def classify(
 
     if as_json and as_csv:
         raise typer.BadParameter("choose one of --json and --csv")
-    runner = Runner(top_k=top_k)
-    handle = runner.hub.load(model)
-    writer: _Writer = _Json() if as_json else _Csv() if as_csv else _Cards()
+    runner = Runner(top_k=top_k, isolated=isolated)
     failed = False
+    writer: _Writer | None = None
     try:
+        handle = runner.load(model)
+        writer = _Json() if as_json else _Csv() if as_csv else _Cards()
         for path in images:
             for answer in _answers(runner, path, handle):
                 writer.write(answer)
@@ -123,7 +128,9 @@ def classify(
                         traceback.print_exception(answer.error)
                     _complain(f"{answer.source}: {answer.error}")
     finally:
-        writer.close()
+        if writer is not None:
+            writer.close()
+        runner.close()
     if failed:
         raise typer.Exit(1)
 

@@ -679,11 +679,13 @@ class WorkerCrashedError(WorkbenchError, RuntimeError):
 
     code = "worker_crashed"
 
-    def __init__(self, model: str, how: str) -> None:
+    def __init__(self, model: str, how: str, hint: str = "") -> None:
         self.model, self.how = model, how
         super().__init__(
             f"The worker process that ran model {model!r} died ({how}).",
-            "This input, or this model, brings the engine down; other requests are not affected.",
+            hint
+            or "This input, or this model, brings the engine down; other requests are not "
+            "affected.",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -115,7 +115,8 @@ class Crew:
             why = "its processes have been ended" if self._closed else "this is a forked process"
             raise SwitchedOffError("This isolated runner", why, "Make another wb.Runner.")
         if self._barren:
-            raise WorkerCrashedError(name, "none can be started: see what it wrote to stderr")
+            hint = "See what they wrote to stderr; the next request tries again."
+            raise WorkerCrashedError(name, "none can be started", hint)
 
     def give_back(self, process: Process) -> None:
         """Let others have a worker; one that has ended is replaced by whoever hears of it."""
@@ -148,6 +149,7 @@ class Crew:
 
     def _left(self, process: Process) -> None:
         """Replace a worker that has ended; called in the thread in which pebble watched it."""
+        process.forget()
         with self._state:
             process.dead = True
             if process in self._members:
@@ -164,8 +166,14 @@ class Crew:
             return
         suspect = process.in_hand.model.key if process.in_hand is not None else ""
         warm = [errand for key, errand in process.live.items() if key != suspect]
-        with suppress(WorkbenchError):
-            self._rewarm(self._engage(), warm)
+        try:
+            successor = self._engage()
+        except WorkbenchError:
+            with self._state:
+                self._barren = True
+                self._state.notify_all()
+        else:
+            self._rewarm(successor, warm)
 
     def _rewarm(self, process: Process, warm: Sequence[Errand]) -> None:
         """Load what a worker's predecessor had, while nobody wants it."""

@@ -52,6 +52,10 @@ WAITING, HAND_OVER = "waiting", "hand-over"
 _MOST_TRIES = 3
 
 
+#: An answer, what is kept of its input here, the input's name, and the stages done here.
+_Came = tuple["Result | Failure", "Kept | None", str, dict[str, float]]
+
+
 class Pool:
     """Worker processes behind the protocol of :class:`~workbench.inference.executor.Executor`.
 
@@ -112,7 +116,7 @@ class Pool:
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return the rows that a runner's card has for its workers."""
         limit = "" if self.memory_bytes is None else f", at most {size(self.memory_bytes)} each"
-        again = f", {count(self.replaced, 'of them')} replaced" if self.replaced else ""
+        again = f"; {self.replaced:,} replaced so far" if self.replaced else ""
         held = sorted({e.name for p in self.crew for e in p.live.values()})
         return (
             ("runs in", f"{count(self.processes, 'worker process')}{limit}"),
@@ -175,7 +179,7 @@ class Pool:
             self.metrics.add_error(error.code)
             raise
         whole_s, n = clock() - began, max(1, len(told.value))
-        each = [(item, None, item.source, {}) for item in told.value]
+        each: list[_Came] = [(item, None, item.source, {}) for item in told.value]
         return self._all_counted(each, told, whole_s / n if n > 1 else whole_s, alone=n == 1)
 
     def outputs(self, feeds: Mapping[str, NDArray[Any]], job: Job) -> Outputs:
@@ -247,10 +251,10 @@ class Pool:
                 )  # fmt: skip
                 reply = process.do(errand, stops)
                 if isinstance(reply.value, EngineMemoryError):
-                    process.kill()  # what it still holds may be all that it may hold
+                    self._out_of_memory(process, reply.value)
             except NotBegunError as error:
                 if tries + 1 == _MOST_TRIES:
-                    raise WorkerCrashedError(job.model.id, error.how) from None
+                    raise WorkerCrashedError(job.model.id, error.how, error.hint) from None
                 continue
             finally:
                 self._crew.give_back(process)
@@ -258,6 +262,15 @@ class Pool:
                 raise reply.value
             return _Told(reply, waited_s)
         raise AssertionError("a loop that ends with an answer or an error")
+
+    def _out_of_memory(self, process: Process, error: EngineMemoryError) -> None:
+        """Replace a worker whose memory is used up: what the engine has taken, it keeps."""
+        process.kill()
+        if self.memory_bytes is not None:
+            error.hint = (
+                f"A worker process may hold {size(self.memory_bytes)}: raise memory_bytes= (or "
+                "WORKER_MEMORY_BYTES), lower the batch size, or use a smaller model."
+            )
 
     def _part(self, sources: list[Any], job: Job, over: Stop) -> list[Result | Failure]:
         """Answer some pictures in one errand; one that kills the worker cannot spoil the others."""
@@ -291,7 +304,7 @@ class Pool:
                 continue
             finally:
                 whole_s, began = clock() - began, clock()
-            each = [
+            each: list[_Came] = [
                 (item, kept, parcel.name, stages)
                 for item, (_, parcel, kept, stages) in zip(told.value, group, strict=True)
             ]
@@ -304,7 +317,7 @@ class Pool:
 
     def _all_counted(
         self,
-        each: Sequence[tuple[Result | Failure, Kept | None, str, dict[str, float]]],
+        each: Sequence[_Came],
         told: _Told,
         share_s: float,
         *,

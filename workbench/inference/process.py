@@ -126,6 +126,11 @@ class Process:
         with suppress(Exception):
             self.ended.exception(_END_S)
 
+    def forget(self) -> None:
+        """Let go of what the system keeps of a process that was reaped."""
+        with suppress(ValueError, OSError):
+            self._process.close()
+
     def hang_up(self) -> None:
         """Close the connections to it; for whoever has it, and nobody else."""
         for end in (self._errands, self._control, self._ear, self._mouth):
@@ -319,11 +324,13 @@ class Process:
     def _crashed(self, name: str) -> WorkerCrashedError | NotBegunError:
         self.dead = True
         self._drain()
-        about, how = self._about[0], ending(self.ended, _END_S)
+        about, (how, outside) = self._about[0], ending(self.ended, _END_S)
         if about == HANDED:
             self.in_hand = None
-            return NotBegunError(name, f"{how}, before it began")
-        return WorkerCrashedError(name, f"{how}, {_DOING.get(about, about)}")
+            hint = "It could not start, or was ended from outside: see what it wrote to stderr."
+            return NotBegunError(name, f"{how}, before it began", hint)
+        hint = "Another worker takes its place: ask again." if outside else ""
+        return WorkerCrashedError(name, f"{how}, {_DOING.get(about, about)}", hint)
 
 
 class NotBegunError(WorkerCrashedError):

@@ -129,18 +129,18 @@ class Parcel:
     name : of the input, for people
     data : the encoded bytes, or the array; None where it is prepared
     where : what errors call it; None for their own word
-    ready : what the model is fed and the seconds of each stage, where it is prepared
+    ready : what the model is fed, where it is prepared
     """
 
     name: str
     data: bytes | NDArray[Any] | None
     where: str | None = None
-    ready: tuple[NDArray[Any], dict[str, float]] | None = None
+    ready: NDArray[Any] | None = None
 
     def prepared(self, pipeline: Pipeline) -> tuple[NDArray[Any], dict[str, float]]:
         """Return what the model is fed, and the seconds of each stage."""
         if self.ready is not None:
-            return self.ready
+            return self.ready, {}
         assert self.data is not None
         size = len(self.data)  # the sender has held it to the limit
         return pipeline.timed(self.data, max_bytes=max(size, 1), where=self.where)
@@ -149,7 +149,7 @@ class Parcel:
 def pack(
     source: Any, pipeline: Pipeline, stop: Stop | None = None
 ) -> tuple[Parcel, Kept, dict[str, float]]:
-    """Return a picture as it crosses, what is kept of it here, and the seconds of fetching it.
+    """Return a picture as it crosses, what is kept of it here, and the stages done here.
 
     Raises
     ------
@@ -165,7 +165,8 @@ def pack(
         return Parcel(name, np.asarray(source)), keep(source), stages
     if hasattr(source, "getexif"):
         kept = keep(source)
-        return Parcel(name, None, ready=pipeline.timed(source)), kept, stages
+        batch, parts = pipeline.timed(source)
+        return Parcel(name, None, ready=batch), kept, stages | parts
     if hasattr(source, "read"):
         data, where = read_bytes(source)
         kept = keep(data)

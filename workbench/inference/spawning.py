@@ -114,15 +114,35 @@ def working_folder() -> str | None:
     return None
 
 
-def ending(future: ProcessFuture[None], timeout_s: float) -> str:
-    """Wait for the end of a process, and say how it died: its signal, or its exit status."""
+#: What a signal that ends a process means, for people.
+_MEANING = {
+    "SIGFPE": "a division that the processor refuses",
+    "SIGSEGV": "it touched memory that is not its own",
+    "SIGBUS": "it touched memory that is not there",
+    "SIGILL": "an instruction that this processor does not have",
+    "SIGABRT": "it gave up by itself",
+    "SIGKILL": "killed from outside, or by the system for want of memory",
+    "SIGTERM": "ended from outside",
+}
+
+
+def ending(future: ProcessFuture[None], timeout_s: float) -> tuple[str, bool]:
+    """Wait for the end of a process; say how it died, and whether that came from outside.
+
+    Returns
+    -------
+    its signal and what that means, or its exit status; and True for a signal that nothing in a
+    process gives itself
+    """
     try:
         error = future.exception(timeout_s)
     except Exception:  # noqa: BLE001  (cancelled, or it does not end)
-        return "it hung up"
+        return "it hung up", False
     code = getattr(error, "exitcode", 0)
     if code is None or code >= 0:
-        return f"exit status {code or 0}"
+        return f"exit status {code or 0}", False
+    name = f"signal {-code}"
     with suppress(ValueError):
-        return signal.Signals(-code).name
-    return f"signal {-code}"
+        name = signal.Signals(-code).name
+    meaning = f": {_MEANING[name]}" if name in _MEANING else ""
+    return f"{name}{meaning}", name in ("SIGKILL", "SIGTERM", "SIGHUP", "SIGINT")
