@@ -23,6 +23,8 @@ READ = {
     "graph_cache": ("GRAPH_CACHE", "false", False),
     "max_graph_cache_bytes": ("MAX_GRAPH_CACHE_BYTES", "0", 0),
     "shared_threads": ("SHARED_THREADS", "3", 3),
+    "worker_processes": ("WORKER_PROCESSES", "2", 2),
+    "worker_memory_bytes": ("WORKER_MEMORY_BYTES", "900000000", 900_000_000),
     "inference_timeout": ("INFERENCE_TIMEOUT", "1500", 1500.0),
     "max_batch_size": ("MAX_BATCH_SIZE", "4", 4),
     "max_image_bytes": ("MAX_IMAGE_BYTES", "2000", 2000),
