@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ _NAP_S = 1.0
 class Crew:
     """A number of worker processes, kept up.
 
+    One more is held in readiness, with nothing loaded (about 50 MB of its own), once the first
+    has worked: it takes the place of one that ends at once, where starting another would take
+    half a second, or two on a machine that is busy.
+
     Parameters
     ----------
     outfit : what each is made with
@@ -42,9 +46,11 @@ class Crew:
         self._state = threading.Condition()
         self._members: list[Process] = []
         self._free: list[Process] = []
+        self._spare: Process | None = None
         self._owner = os.getpid()
         self._closed = False
         self._barren = False
+        self._readying = False
         self._stillborn = 0
         self.replaced = 0
         self._fill()
@@ -114,7 +120,7 @@ class Crew:
         if self._closed or os.getpid() != self._owner:
             why = "its processes have been ended" if self._closed else "this is a forked process"
             raise SwitchedOffError("This isolated runner", why, "Make another wb.Runner.")
-        if self._barren:
+        if self._barren and not self._members:
             hint = "See what they wrote to stderr; the next request tries again."
             raise WorkerCrashedError(name, "none can be started", hint)
 
@@ -127,39 +133,62 @@ class Crew:
             else:
                 self._free.append(process)
             self._state.notify_all()
+            if not process.ready:
+                return
+            self._stillborn = 0
+            if self._spare is not None or self._readying or self._closed:
+                return
+            self._readying = True
+        threading.Thread(target=self._get_ready, name="workbench-spare", daemon=True).start()
 
     # ── who comes and goes ────────────────────────────────────────────────────────────────────
 
     def _engage(self) -> Process:
-        """Start a worker, which can be taken at once."""
-        process = Process(self._outfit)
+        """Add a worker that can be taken at once: the one in readiness, or a new one."""
         with self._state:
-            closed = self._closed
-            if not closed:
-                self._members.append(process)
-                self._free.append(process)
-                self._state.notify_all()
-        if closed:
-            process.kill()
-            process.join()
-            process.hang_up()
-        else:
+            process, self._spare = self._spare, None
+            fresh = process is None
+            if process is None:
+                process = Process(self._outfit)
+            self._members.append(process)
+            self._free.append(process)
+            self._state.notify_all()
+        if fresh:
             process.ended.add_done_callback(lambda _: self._left(process))
         return process
+
+    def _get_ready(self) -> None:
+        """Start a worker that waits for the end of another."""
+        process = None
+        with suppress(WorkbenchError):
+            process = Process(self._outfit)
+        with self._state:
+            self._readying = False
+            wanted = process is not None and not self._closed
+            self._spare = process if wanted else None
+        if process is not None and wanted:
+            process.ended.add_done_callback(lambda _: self._left(process))
+        elif process is not None:
+            _end([process], [process])
 
     def _left(self, process: Process) -> None:
         """Replace a worker that has ended; called in the thread in which pebble watched it."""
         process.forget()
         with self._state:
             process.dead = True
-            if process in self._members:
+            mine = process in self._members
+            if mine:
                 self._members.remove(process)
             if process in self._free:  # nobody has it, and nobody can get it any more
                 self._free.remove(process)
                 process.hang_up()
-            self._stillborn = 0 if process.ready else self._stillborn + 1
-            self._barren = self._barren or self._stillborn >= _MOST_STILLBORN
-            over = self._closed or self._barren
+            elif process is self._spare:
+                self._spare = None
+                process.hang_up()
+            if mine:
+                self._stillborn = 0 if process.ready else self._stillborn + 1
+            self._barren = self._stillborn >= _MOST_STILLBORN and not self._members
+            over = self._closed or self._barren or not mine
             self.replaced += not over
             self._state.notify_all()
         if over:
@@ -172,8 +201,11 @@ class Crew:
             with self._state:
                 self._barren = True
                 self._state.notify_all()
-        else:
-            self._rewarm(successor, warm)
+            return
+        if self._closed:  # meanwhile
+            _end([successor], [])
+            return
+        self._rewarm(successor, warm)
 
     def _rewarm(self, process: Process, warm: Sequence[Errand]) -> None:
         """Load what a worker's predecessor had, while nobody wants it."""
@@ -196,12 +228,18 @@ class Crew:
             return
         with self._state:
             self._closed = True
-            members, free = self._members, self._free
-            self._members, self._free = [], []
-            for process in members:
-                process.kill()
+            spare = [] if self._spare is None else [self._spare]
+            members, free = [*self._members, *spare], [*self._free, *spare]
+            self._members, self._free, self._spare = [], [], None
             self._state.notify_all()
-        for process in members:
-            process.join()
-        for process in free:
-            process.hang_up()
+        _end(members, free)
+
+
+def _end(processes: Sequence[Process], free: Sequence[Process]) -> None:
+    """End processes, wait until they have ended, and hang up on those that nobody has."""
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    for process in free:
+        process.hang_up()
