@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from workbench.cli import main
@@ -265,3 +266,73 @@ def test_the_command_shows_and_clears(capsys, cache_home):
     assert list(cache_home.iterdir()) == []
     assert main(["cache"]) == 0
     assert "0 graphs" in capsys.readouterr().out
+
+
+@pytest.fixture
+def heavy(tmp_path: Path, save_model) -> Path:
+    """Return the path of a model with more than a page of weights."""
+    rng = np.random.default_rng(3)
+    weight = onnx.numpy_helper.from_array(rng.normal(size=(64, 64)).astype(np.float32), "w")
+    port = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["n", 64]) for n in "xy"]
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])]
+    return save_model(
+        tmp_path / "heavy.onnx",
+        onnx.helper.make_graph(nodes, "heavy", port[:1], port[1:], [weight]),
+    )
+
+
+def opened(path: Path, graphs: GraphCache | None) -> tuple[bool, np.ndarray]:
+    """Open a model with a cache; return whether its graph was kept, and an answer."""
+    session = open_session(path, Options.of(1), gate.examine(path), name="m", graphs=graphs)
+    answer = session.run({"x": np.linspace(-1, 1, 128, dtype=np.float32).reshape(2, 64)}, ["y"])
+    session.close()
+    return session.facts.kept, answer[0]
+
+
+def test_a_mapped_graph_has_its_weights_in_a_file_that_is_mapped(heavy, cache_home):
+    _, plain = opened(heavy, None)
+    graphs = GraphCache(mapped=True)
+    first, second = opened(heavy, graphs), opened(heavy, graphs)
+    assert (first[0], second[0]) == (False, True)
+    assert np.array_equal(first[1], plain)
+    assert np.array_equal(second[1], plain)
+    (data,) = cache_home.glob("*.data")
+    assert data.stat().st_size >= 64 * 64 * 4
+    session = open_session(heavy, Options.of(1), gate.examine(heavy), name="m", graphs=graphs)
+    if sys.platform.startswith("linux"):
+        assert data.name in Path("/proc/self/maps").read_text()
+    session.close()
+    assert not opened(heavy, GraphCache())[0], "another key than a plain graph's"
+    assert graphs.look().size_bytes > data.stat().st_size + 64 * 64 * 4
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "removed"])
+def test_mapped_weights_that_are_damaged_are_thrown_away(harm, heavy, cache_home):
+    graphs = GraphCache(mapped=True)
+    _, plain = opened(heavy, graphs)
+    (data,) = cache_home.glob("*.data")
+    content = bytearray(data.read_bytes())
+    match harm:
+        case "cut":
+            data.write_bytes(content[:-100])
+        case "changed":
+            content[200] ^= 1
+            data.write_bytes(content)
+        case "removed":
+            data.unlink()
+    kept, again = opened(heavy, graphs)
+    assert not kept
+    assert np.array_equal(again, plain)
+    assert opened(heavy, graphs)[0]
+
+
+def test_a_mapped_entry_goes_as_a_whole(heavy, cache_home):
+    graphs = GraphCache(mapped=True)
+    opened(heavy, graphs)
+    assert len(list(cache_home.iterdir())) == 3
+    graphs.limit_bytes = 1
+    graphs._make_room()
+    assert list(cache_home.iterdir()) == []
+    assert not GraphCache(mapped=True, limit_bytes=100).look().entries
+    assert not opened(heavy, GraphCache(mapped=True, limit_bytes=100))[0]
+    assert list(cache_home.iterdir()) == [], "what is not kept leaves nothing"

@@ -153,7 +153,8 @@ class ModelHub(Displayable):
         )  # fmt: skip
         made.shelves, made.shared_threads = plan.shelves, plan.shared_threads
         if plan.graphs is not None:
-            made._graphs = GraphCache(plan.graphs[0], limit_bytes=plan.graphs[1])
+            folder, limit_bytes = plan.graphs
+            made._graphs = GraphCache(folder, limit_bytes=limit_bytes, mapped=True)
         return made
 
     def reference(self, model: str | Path | Model) -> Reference:

