@@ -71,9 +71,7 @@ class Crew:
 
     # ── who has whom ──────────────────────────────────────────────────────────────────────────
 
-    def take(
-        self, key: str, stops: Sequence[Stop], name: str, *, elsewhere: bool = False
-    ) -> Process:
+    def take(self, errand: Errand, stops: Sequence[Stop], *, elsewhere: bool = False) -> Process:
         """Return a free worker: one that has the model, else the one that did least.
 
         ``elsewhere`` : rather one that has not
@@ -84,15 +82,16 @@ class Crew:
         WorkerCrashedError : none can be started
         CancelledError, InferenceTimeoutError : a stop
         """
+        key = errand.model.key
         with ExitStack() as stack:
             for stop in stops:
                 stack.enter_context(stop.acting(self._notify))
             with self._state:
                 self._begin_anew()
                 while True:
-                    self._check(name)
+                    self._check(errand.name)
                     for stop in stops:
-                        stop.check(f"The run of model {name!r}")
+                        stop.check(errand.what)
                     if self._free:
                         best = min(
                             self._free, key=lambda p: ((key in p.live) is elsewhere, p.errands)
@@ -208,11 +207,15 @@ class Crew:
         self._rewarm(successor, warm)
 
     def _rewarm(self, process: Process, warm: Sequence[Errand]) -> None:
-        """Load what a worker's predecessor had, while nobody wants it."""
+        """Load what a worker's predecessor had, whenever nobody has the worker."""
         for errand in warm:
             with self._state:
-                if process not in self._free:
-                    return
+                while process not in self._free:
+                    if process.dead or self._closed:
+                        return
+                    self._state.wait(_NAP_S)
+                if errand.model.key in process.live:
+                    continue
                 self._free.remove(process)
                 process.holder = threading.get_ident()
             try:

@@ -62,6 +62,11 @@ class Errand:
     timeout_s: float
     stop_s: tuple[float, float] | None = None
 
+    @property
+    def what(self) -> str:
+        """What it is, for people: the words of the same work in the runner's own process."""
+        return f"Loading {self.name}" if self.kind == "load" else f"The run of model {self.name!r}"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

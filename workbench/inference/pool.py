@@ -232,23 +232,22 @@ class Pool:
         """Have one errand done; raise the error that it ended with."""
         deadline(job.timeout_s)  # refuses what is none
         stop = job.stop
+        errand = Errand(
+            model=self._reference(job.model), name=job.model.id, kind=kind, content=content,
+            top_k=job.top_k, timeout_s=job.timeout_s,
+        )  # fmt: skip
         if stop is not None:
-            stop.check(f"The run of model {job.model.id!r}")
-        model = self._reference(job.model)
+            stop.check(errand.what)
         stops = [s for s in (stop, *others) if s is not None]
         began = clock()
         for tries in range(_MOST_TRIES):
-            process = self._crew.take(model.key, stops, job.model.id, elsewhere=elsewhere)
+            process = self._crew.take(errand, stops, elsewhere=elsewhere)
             try:
-                process.wait_ready(stops, job.model.id)
+                process.wait_ready(errand, stops)
                 waited_s = clock() - began
-                left = None
                 if stop is not None and stop.timeout_s is not None:
                     left = (stop.timeout_s, stop.remaining_s)
-                errand = Errand(
-                    model=model, name=job.model.id, kind=kind, content=content,
-                    top_k=job.top_k, timeout_s=job.timeout_s, stop_s=left,
-                )  # fmt: skip
+                    errand = replace(errand, stop_s=left)
                 reply = process.do(errand, stops)
                 if isinstance(reply.value, EngineMemoryError):
                     self._out_of_memory(process, reply.value)

@@ -139,11 +139,11 @@ class Process:
 
     # ── errands ───────────────────────────────────────────────────────────────────────────────
 
-    def wait_ready(self, stops: Sequence[Stop] = (), name: str = "") -> None:
+    def wait_ready(self, errand: Errand, stops: Sequence[Stop] = ()) -> None:
         """Wait until the process is up; raises what :meth:`do` raises."""
         if not self.ready:
             with self._watched(stops) as guard:
-                self._wait_ready(guard, stops, name)
+                self._wait_ready(guard, errand, stops)
 
     def do(self, errand: Errand, stops: Sequence[Stop] = ()) -> Reply:
         """Have an errand done, and return what became of it within a second after its limit.
@@ -157,7 +157,7 @@ class Process:
         """
         try:
             with self._watched(stops) as guard:
-                self._wait_ready(guard, stops, errand.name)
+                self._wait_ready(guard, errand, stops)
                 self.in_hand, self._at_work = errand, True
                 self.errands = number = self.errands + 1
                 self._about = (HANDED, clock())
@@ -198,19 +198,19 @@ class Process:
         with suppress(OSError):
             self._mouth.send_bytes(b"\0")
 
-    def _wait_ready(self, guard: Guard, stops: Sequence[Stop], name: str) -> None:
+    def _wait_ready(self, guard: Guard, errand: Errand, stops: Sequence[Stop]) -> None:
         while not self.ready:
             left_s = self.began_s + START_S - clock()
             if left_s <= 0:
                 self.kill()
-                raise WorkerCrashedError(name, f"it had not started after {START_S:g} s")
+                raise WorkerCrashedError(errand.name, f"it had not started after {START_S:g} s")
             self._listen(min([left_s, *(stop.remaining_s for stop in stops)]))
             if guard.fired == "interrupt":
                 raise KeyboardInterrupt
             for stop in stops:
-                stop.check(f"The run of model {name!r}")
+                stop.check(errand.what)
             if self._errands.poll():
-                self.ready = self._receive(name) == READY
+                self.ready = self._receive(errand.name) == READY
 
     def _listen(self, pause_s: float) -> bool:
         """Sleep until something comes; return whether it is the worker's."""
@@ -351,4 +351,4 @@ def _stopped(errand: Errand, stops: Sequence[Stop]) -> WorkbenchError:
     cancelled = next((stop for stop in stops if stop.cancelled), None)
     if cancelled is None and (late := next((s for s in stops if s.expired), None)) is not None:
         return InferenceTimeoutError(errand.name, late.timeout_s or 0.0)
-    return CancelledError(f"The run of model {errand.name!r}")
+    return CancelledError(errand.what)
