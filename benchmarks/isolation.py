@@ -35,6 +35,8 @@ import workbench as wb
 
 #: A reply may be so late, and a replacement may take so long, in seconds.
 LATE_S, REPLACED_S = 1.0, 2.0
+#: Between two kills, in seconds; a second worker that dies at once is replaced by a fresh start.
+PAUSE_S = 2.0
 #: The limit that is broken, in seconds.
 LIMIT_S = 0.5
 #: Side of two matrices of int64 whose product takes minutes.
@@ -111,6 +113,7 @@ def replacement(runner: wb.Runner, picture: Path, times: int) -> list[float]:
     taken = []
     for _ in range(times):
         runner.classify(picture, model="cifar10")
+        time.sleep(PAUSE_S)  # the one in readiness gets up
         (worker,) = runner._executor.crew
         begin = time.perf_counter()
         os.kill(worker.pid, signal.SIGKILL)

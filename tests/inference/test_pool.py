@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,6 +213,19 @@ def test_an_input_that_does_not_fit_is_the_same_error(calm: Runner) -> None:
             runner.run({"images": np.zeros((1, 3, 9, 8), np.float32)}, "mean")
         told.append(caught.value.to_dict())
     assert told[0] == told[1]
+
+
+def test_what_cannot_cross_is_an_error_and_costs_no_worker(
+    calm: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = types.ModuleType("notebook_of_somebody")  # as __main__ is: only here
+    exec("class Unheard: pass", notebook.__dict__)
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+    before = crew(calm)[0].pid
+    for content in (threading.Lock(), notebook.Unheard()):
+        with pytest.raises(errors.InputMismatchError, match="cannot cross"):
+            calm.run({"images": content}, "mean")
+    assert crew(calm)[0].pid == before
 
 
 def test_every_answer_and_every_error_is_counted_once(calm: Runner) -> None:

@@ -27,6 +27,7 @@ from workbench.inference.errand import (
     Errand,
     Outfit,
     Reply,
+    cannot_cross,
     classified,
 )
 from workbench.inference.executor import InProcess, Job
@@ -57,12 +58,18 @@ def serve(outfit: Outfit, errands: Connection, control: Connection) -> None:
     errands.send(READY)
     while True:
         try:
-            number, errand = errands.recv()
+            packed = errands.recv_bytes()
         except (EOFError, OSError):
             return
-        reply = worker.do(number, errand)
+        try:
+            number, errand = pickle.loads(packed)  # from the runner's process
+        except Exception as error:  # noqa: BLE001  (a class of its main module, which is not here)
+            name, reply = "", Reply(cannot_cross(None, error), 0.0)
+        else:
+            name, reply = errand.name, worker.do(number, errand)
+        del packed
         with suppress(BrokenPipeError):
-            errands.send_bytes(_packed(reply, errand.name))
+            errands.send_bytes(_packed(reply, name))
 
 
 class _Worker:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import EngineMemoryError, InferenceError, WorkbenchError, abridge
+from workbench.errors import (
+    EngineMemoryError,
+    InferenceError,
+    InputMismatchError,
+    WorkbenchError,
+    abridge,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +88,16 @@ class Reply:
     value: Any
     spent_s: float
     warned: tuple[Warning, ...] = ()
+
+
+def cannot_cross(content: object, error: Exception) -> InputMismatchError:
+    """Return the error of an input that cannot be handed to another process."""
+    return InputMismatchError(
+        "?",
+        f"a {type(content).__name__} that cannot cross to a worker process ({error})",
+        "plain arrays",
+        hint="Give numpy arrays; classes of a notebook are unknown there.",
+    )
 
 
 def classified(error: BaseException, model: str) -> WorkbenchError:

@@ -33,6 +33,7 @@ from workbench.inference.errand import (
     Errand,
     Outfit,
     Reply,
+    cannot_cross,
 )
 from workbench.inference.spawning import ending, start
 from workbench.stopping import Guard, watchdog
@@ -158,10 +159,11 @@ class Process:
         try:
             with self._watched(stops) as guard:
                 self._wait_ready(guard, errand, stops)
+                packed = _packed((self.errands + 1, errand), errand)
                 self.in_hand, self._at_work = errand, True
                 self.errands = number = self.errands + 1
                 self._about = (HANDED, clock())
-                self._send(errand, number)
+                self._send(packed, errand)
                 reply = self._answer(errand, number, guard, stops)
         finally:
             if self._at_work:
@@ -220,8 +222,7 @@ class Process:
                 self._ear.recv_bytes()
         return self._errands in heard
 
-    def _send(self, errand: Errand, number: int) -> None:
-        packed = pickle.dumps((number, errand), protocol=pickle.HIGHEST_PROTOCOL)
+    def _send(self, packed: bytes, errand: Errand) -> None:
         try:
             if len(packed) <= AT_ONCE:
                 self._errands.send_bytes(packed)
@@ -344,6 +345,13 @@ _DOING = {
     RUNNING: "while it ran the model",
     WARMING: "while it warmed the model up",
 }
+
+
+def _packed(told: object, errand: Errand) -> bytes:
+    try:
+        return pickle.dumps(told, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # pickle raises what an object's class raises
+        raise cannot_cross(errand.content, error) from error
 
 
 def _stopped(errand: Errand, stops: Sequence[Stop]) -> WorkbenchError:
