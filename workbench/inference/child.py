@@ -46,9 +46,6 @@ log = logging.getLogger(__name__)
 def serve(outfit: Outfit, errands: Connection, control: Connection) -> None:
     """Do errands until the other side hangs up."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # also within a node, where Python has no say
-    if outfit.folder is not None:
-        with suppress(OSError):
-            os.chdir(outfit.folder)
     _no_core()
     engine()  # imported now, so that the first errand does not wait for it
     worker = _Worker(outfit, control)

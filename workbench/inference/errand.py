@@ -32,13 +32,11 @@ class Outfit:
     Attributes
     ----------
     hub : what its hub is built from
-    folder : its working directory; None to leave it
     max_batch_size, workers : as of the runner whose work it does
     memory_bytes : most that the process may hold; None for no limit
     """
 
     hub: Blueprint
-    folder: str | None
     max_batch_size: int
     workers: int
     memory_bytes: int | None

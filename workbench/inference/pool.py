@@ -29,7 +29,6 @@ from workbench.inference.executor import LOAD_SHOWN_S, Job
 from workbench.inference.process import NotBegunError
 from workbench.inference.results import Failure, Outputs, Result
 from workbench.inference.source import Kept, name_of, pack
-from workbench.inference.spawning import working_folder
 from workbench.settings import Settings
 from workbench.stopping import Stop, deadline
 from workbench.timing import Stages, clock
@@ -93,7 +92,6 @@ class Pool:
     def _outfit(self, workers: int) -> Outfit:
         return Outfit(
             hub=self.hub.blueprint(),
-            folder=working_folder(),
             max_batch_size=self.max_batch_size,
             workers=workers,
             memory_bytes=self.memory_bytes,

@@ -15,7 +15,6 @@ is needed here: the process is told of none.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -23,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import spawn
 from multiprocessing.context import SpawnContext, SpawnProcess
-from pathlib import Path
 from typing import Any
 
 from pebble import ProcessFuture, concurrent
@@ -64,7 +62,7 @@ def start(program: Callable[..., None], *args: Any) -> tuple[SpawnProcess, Proce
     context = _Spawning()
     # pebble reads "context" and declares "mp_context"
     options: dict[str, Any] = {"context": context, "mp_context": context}
-    try:
+    try:  # it begins in the working directory, with the same places to import from
         future = concurrent.process(name="workbench-worker", daemon=True, **options)(program)(*args)
     except (OSError, AssertionError) as error:  # a daemonic process may have no children
         why = str(error) or type(error).__name__
@@ -83,8 +81,6 @@ def _without_main() -> Iterator[None]:
         if threading.get_ident() == here:
             for key in ("init_main_from_name", "init_main_from_path"):
                 told.pop(key, None)
-            if not Path(told.get("dir") or ".").is_dir():  # it has been deleted since
-                told.pop("dir", None)
         return told
 
     spawn.get_preparation_data = data
@@ -105,13 +101,6 @@ def _unmoved_by_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def working_folder() -> str | None:
-    """Return the working directory; None where it has been deleted."""
-    with suppress(OSError):
-        return os.getcwd()  # noqa: PTH109
-    return None
 
 
 #: What a signal that ends a process means, for people.
