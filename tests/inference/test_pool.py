@@ -166,6 +166,19 @@ def test_many_answers_are_the_same_and_in_order(calm: Runner, tmp_path: Path) ->
             assert mine.timings.total_s == pytest.approx(sum(mine.timings.values()))
 
 
+def test_another_preprocessing_is_used_and_told_there_as_here(calm: Runner) -> None:
+    path = wb.example("cat")
+    turned = calm.hub.handle("cifar10").preprocessing.replace(color_format="BGR")
+    plain = Runner(calm.hub)
+    here = plain.classify([path, path], model="cifar10", preprocessing=turned)
+    there = calm.classify([path, path], model="cifar10", preprocessing=turned)
+    one = calm.classify(path, model="cifar10", preprocessing=turned)
+    assert [item.top for item in there] == [item.top for item in here]
+    assert one.top == plain.classify(path, model="cifar10", preprocessing=turned).top
+    assert {item.preprocessing for item in (*there, one)} == {turned}
+    assert one.differs == here[0].differs != ()
+
+
 def test_tensors_and_raw_outputs_are_the_same(calm: Runner) -> None:
     batch = np.random.default_rng(1).random((3, 3, 8, 8), np.float32)
     plain = Runner(calm.hub)

@@ -28,7 +28,7 @@ from workbench.inference.errand import Errand, Outfit, Reply
 from workbench.inference.executor import LOAD_SHOWN_S, Job
 from workbench.inference.process import NotBegunError
 from workbench.inference.results import Failure, Outputs, Result
-from workbench.inference.source import Kept, name_of, pack
+from workbench.inference.source import Kept, Parcel, name_of, pack
 from workbench.settings import Settings
 from workbench.stopping import Stop, deadline
 from workbench.timing import Stages, clock
@@ -140,12 +140,12 @@ class Pool:
         began = clock()
         try:
             job.model.image_input  # noqa: B018  (refuses what is no classifier before any work)
-            parcel, kept, stages = pack(source, job.model.preprocessing, job.stop)
+            parcel, kept, stages = _pack(source, job)
             told = self._ask("one", parcel, job)
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
-        answer: Result = told.value
+        answer: Result = replace(told.value, preprocessing=job.turned)
         return self._counted(answer, kept, parcel.name, stages, told, clock() - began)
 
     def many(self, sources: Iterator[Any], job: Job) -> Iterator[Result | Failure]:
@@ -276,7 +276,7 @@ class Pool:
         packed = []
         for place, source in enumerate(sources):
             try:
-                packed.append((place, *pack(source, job.model.preprocessing, job.stop)))
+                packed.append((place, *_pack(source, job)))
             except WorkbenchError as error:
                 self.metrics.add_error(error.code)
                 answers[place] = Failure(source=name_of(source), error=error, model=job.model.id)
@@ -302,7 +302,12 @@ class Pool:
             finally:
                 whole_s, began = clock() - began, clock()
             each: list[_Came] = [
-                (item, kept, parcel.name, stages)
+                (
+                    replace(item, preprocessing=job.turned) if isinstance(item, Result) else item,
+                    kept,
+                    parcel.name,
+                    stages,
+                )
                 for item, (_, parcel, kept, stages) in zip(told.value, group, strict=True)
             ]
             counted = self._all_counted(each, told, whole_s / len(group), alone=False)
@@ -349,6 +354,11 @@ class Pool:
         total_s = sum(stages.values()) if whole_s is None else whole_s
         self.metrics.add(answer.model, stages, total_s)
         return replace(answer, source=name, timings=Stages(stages, total_s), _input=kept)
+
+
+def _pack(source: Any, job: Job) -> tuple[Parcel, Kept, dict[str, float]]:
+    steps = job.turned or job.model.preprocessing
+    return pack(source, steps, job.stop, whole=job.turned is not None)
 
 
 class _Told:

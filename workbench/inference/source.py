@@ -121,7 +121,9 @@ class Parcel:
 
     An encoded picture goes as its bytes and is decoded there. What is decoded already, an array
     or a PIL image, is prepared here by the same pipeline, and what the model is fed goes: it is
-    the same bit by bit, and mostly smaller (an array of 12 megapixels has 36 MB).
+    the same bit by bit, and mostly smaller (an array of 12 megapixels has 36 MB). So is every
+    picture that another preprocessing than the model's own is asked for: its steps may be classes
+    that the other process does not have.
 
     Attributes
     ----------
@@ -146,9 +148,11 @@ class Parcel:
 
 
 def pack(
-    source: Any, pipeline: Pipeline, stop: Stop | None = None
+    source: Any, pipeline: Pipeline, stop: Stop | None = None, *, whole: bool = False
 ) -> tuple[Parcel, Kept, dict[str, float]]:
     """Return a picture as it crosses, what is kept of it here, and the stages done here.
+
+    ``whole`` : prepare it here, whatever it is
 
     Raises
     ------
@@ -160,16 +164,13 @@ def pack(
         begun = clock()
         source = fetched(source, stop)
         stages["fetch"] = clock() - begun
-    if isinstance(source, np.ndarray) or hasattr(source, "getexif"):
-        kept = keep(source)
+    if hasattr(source, "read") and not hasattr(source, "getexif"):
+        source = read_bytes(source)[0]  # a file-like object can be read once only
+    kept = keep(source)  # before it is read: a file that changes meanwhile is not shown
+    if whole or isinstance(source, np.ndarray) or hasattr(source, "getexif"):
         batch, parts = pipeline.timed(source)
         return Parcel(name, None, ready=batch), kept, stages | parts
-    if hasattr(source, "read"):
-        data, where = read_bytes(source)
-        kept = keep(data)
-    else:
-        kept = keep(source)  # before it is read: a file that changes meanwhile is not shown
-        data, where = read_bytes(source)
+    data, where = read_bytes(source)
     return Parcel(name, data, where), kept, stages
 
 
