@@ -270,13 +270,14 @@ def test_a_fault_of_ours_and_a_want_of_memory_have_a_code_when_they_cross() -> N
 
 def test_a_crash_by_input_values_costs_one_error(calm: Runner) -> None:
     assert calm.classify(LIGHT, model="dark").label == "red"
-    before = crew(calm)[0].pid
+    before, replaced = crew(calm)[0].pid, calm.replaced
     with pytest.raises(errors.WorkerCrashedError, match=r"'dark' died \(SIGFPE: .* it ran") as told:
         calm.classify(DARK, model="dark")
     assert "brings the engine down" in told.value.hint
     assert calm.classify(LIGHT, model="dark").label == "red"
     assert crew(calm)[0].pid != before
     assert gone(before)
+    assert calm.replaced == replaced + 1
 
 
 def test_of_many_pictures_only_the_one_that_kills_fails(calm: Runner) -> None:
@@ -541,7 +542,12 @@ def test_the_arguments_of_isolation_need_isolation_and_are_counts(hub: ModelHub)
 def test_its_card_tells_of_the_workers(calm: Runner) -> None:
     assert "1 worker process, at most 700 MB each" in str(calm)
     assert "live there" in str(calm)
-    assert "runs in" not in str(Runner(calm.hub))
+    assert "mean" in calm.live
+    plain = Runner(calm.hub)
+    assert "runs in" not in str(plain)
+    assert plain.replaced == 0
+    plain.classify(wb.example("cat"), model="cifar10")
+    assert "cifar10" in plain.live
 
 
 def test_a_model_can_be_warmed_up_and_unloaded_there(calm: Runner) -> None:

@@ -101,6 +101,15 @@ class Executor(Protocol):
         """Say whether the model is live here."""
         ...
 
+    def live(self) -> tuple[str, ...]:
+        """Return the ids of the models that are live here, sorted."""
+        ...
+
+    @property
+    def replaced(self) -> int:
+        """Worker processes that ended and were replaced; 0 where there are none."""
+        ...
+
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Return what the runner's card tells of this place."""
         ...
@@ -403,6 +412,15 @@ class InProcess:
     def holds(self, model: Model) -> bool:
         """Say whether the model is live here."""
         return self.hub.state_of(model) == "live"
+
+    def live(self) -> tuple[str, ...]:
+        """Return the ids of the models that are live here, sorted."""
+        return tuple(sorted(row["id"] for row in self.hub.rows() if row["state"] == "live"))
+
+    @property
+    def replaced(self) -> int:
+        """None: there are no worker processes."""
+        return 0
 
     def rows(self) -> tuple[tuple[str, str], ...]:
         """Say nothing: this is the plain case."""

@@ -115,10 +115,9 @@ class Pool:
         """Return the rows that a runner's card has for its workers."""
         limit = "" if self.memory_bytes is None else f", at most {size(self.memory_bytes)} each"
         again = f"; {self.replaced:,} replaced so far" if self.replaced else ""
-        held = sorted({e.name for p in self.crew for e in p.live.values()})
         return (
             ("runs in", f"{count(self.processes, 'worker process')}{limit}"),
-            ("live there", f"{', '.join(held) or 'nothing'}{again}"),
+            ("live there", f"{', '.join(self.live()) or 'nothing'}{again}"),
         )
 
     def unload(self, model: Model) -> None:
@@ -127,6 +126,10 @@ class Pool:
         for _ in range(self.processes):
             if self.holds(model):
                 self._ask("unload", None, job)
+
+    def live(self) -> tuple[str, ...]:
+        """Return the ids of the models that are live in a worker, as far as answers tell."""
+        return tuple(sorted({e.name for p in self.crew for e in tuple(p.live.values())}))
 
     def holds(self, model: Model) -> bool:
         """Say whether the model is live in a worker, as far as answers tell."""

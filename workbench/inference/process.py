@@ -49,8 +49,8 @@ START_S = 60.0
 PREPARE_S = 30.0
 #: How long a worker may be late with an answer of its own to a limit or a stop, in seconds,
 #: before it is killed. Ending a run between two nodes takes 0.6–5 ms.
-GRACE_S = 0.3
-#: How often the memory of a worker at work is looked at, in seconds.
+GRACE_S = 0.5
+#: How often a worker at work is looked at, in seconds.
 LOOK_S = 0.05
 #: Longest that a worker that has nothing to do takes to accept an errand, in seconds.
 ACCEPT_S = 5.0
@@ -240,7 +240,7 @@ class Process:
         interrupted = False
         while True:
             limit_s = self._limit(errand)
-            look_s = inf if self.limit_bytes is None else clock() + LOOK_S
+            look_s = clock() + LOOK_S  # at its memory, and at what it is about by then
             if told_s == inf:
                 ends = [stop.deadline_s for stop in stops]
                 wake_s = min([limit_s + GRACE_S, look_s, *ends])

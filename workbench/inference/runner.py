@@ -201,6 +201,16 @@ class Runner(Displayable):
         """Say whether a model is live where it would run."""
         return self._executor.holds(self.hub.handle(model))
 
+    @property
+    def live(self) -> tuple[str, ...]:
+        """The ids of the models that are live where they run, sorted."""
+        return self._executor.live()
+
+    @property
+    def replaced(self) -> int:
+        """Worker processes of an isolated runner that ended and were replaced so far."""
+        return self._executor.replaced
+
     def close(self) -> None:
         """End the processes of an isolated runner; harmless for any other, and a second time."""
         self._executor.close()
