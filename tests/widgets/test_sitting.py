@@ -387,15 +387,15 @@ def test_a_stop_while_a_model_loads_gives_the_load_up_and_says_so(sitting, colou
         sitting.problems.check()
 
 
-def test_a_newcomer_whose_load_is_stopped_can_be_used_later(sitting, tiny, slow_load):
-    begun, go = slow_load
+def test_a_newcomer_whose_load_is_stopped_can_be_used_later(sitting, tiny):
     sitting.open(str(tiny))
     finish(sitting)
     sitting.adopt("mine", preset="raw")
-    assert begun.wait(LONG_S)
+    until(lambda: sitting.state_of("mine") == "loading")  # a process starts for it
     sitting.stop()
-    go.set()
     finish(sitting)
+    with pytest.raises(CancelledError, match="Loading mine was stopped"):
+        sitting.problems.check()
     assert "mine" not in sitting.hub
     assert (sitting.model, sitting.newcomer is not None) == ("means", True)
     sitting.adopt("mine", preset="raw")

@@ -384,18 +384,21 @@ class InProcess:
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
     def _lease(self, job: Job) -> AbstractContextManager[Session]:
-        return self.hub.lease(job.model, timeout_s=job.timeout_s if self._limit_load else None)
+        if not self._limit_load:
+            return self.hub.lease(job.model)
+        return self.hub.lease(job.model, timeout_s=job.timeout_s, stop=job.stop)
 
     def load(self, job: Job) -> SessionFacts:
         """Open the model's session, if it must be."""
         try:
             if self._tell is not None:
                 self._tell("load")
-            with self.hub.lease(job.model, timeout_s=job.timeout_s) as session:
-                return session.facts
+            facts = self.hub.load(job.model, timeout_s=job.timeout_s, stop=job.stop).session
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
+        assert facts is not None, "it was live just now"
+        return facts
 
     def warm_up(self, job: Job, runs: int) -> WarmUp:
         """Load the model and run it until its times settle."""

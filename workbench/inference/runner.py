@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,8 @@ class Runner(Displayable):
         model : id, Model, or path to an .onnx file
         path, metadata : give the id ``model`` to a file, and say what it is; known to the hub
             from then on, unless the load fails
-        timeout_s : limit of the load in seconds; None for the runner's
+        timeout_s : limit of the load in seconds; None for the runner's where it is isolated,
+            and for none where it is not
         stop : ends the load, at once where the runner is isolated
 
         Raises
@@ -181,6 +183,8 @@ class Runner(Displayable):
         """
         if not isinstance(model, str) and (path is not None or metadata is not None):
             raise ConfigError("model", model, "an id, where path= or metadata= is given")
+        if timeout_s is None and not self.isolated:
+            timeout_s = inf
         with self.hub.naming(str(model), path, metadata):
             job = self._job(model, None, timeout_s, stop)
             job.model.session = self._executor.load(job)

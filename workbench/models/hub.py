@@ -544,13 +544,13 @@ class ModelHub(Displayable):
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
     def lease(
-        self, model: Model, *, timeout_s: float | None = None
+        self, model: Model, *, timeout_s: float | None = None, stop: Stop | None = None
     ) -> AbstractContextManager[Session]:
         """Borrow a model's live session; it is opened if it must be, and not closed meanwhile.
 
-        ``timeout_s`` : limit of the load, in seconds, where there is one to do
+        ``timeout_s`` and ``stop`` are of the load, where there is one to do.
         """
-        return Lease(self, model, timeout_s)
+        return Lease(self, model, timeout_s, stop)
 
     def _open(self, model: Model, timeout_s: float | None, stop: Stop | None = None) -> Session:
         if self._identity(model) != self._described(model):

@@ -18,7 +18,6 @@ from workbench.errors import (
     require_count,
 )
 from workbench.inference.results import Failure, Result
-from workbench.inference.runner import Runner
 from workbench.models.hub import ModelHub, default_hub
 from workbench.preprocessing import presets
 from workbench.settings import audience
@@ -29,6 +28,7 @@ from workbench.widgets.disk import safe_name, write
 from workbench.widgets.history import History, Run
 from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.newcomer import Newcomer
+from workbench.widgets.quarantine import Quarantine
 from workbench.widgets.script import Script
 from workbench.widgets.transfer import Upload, is_model
 from workbench.widgets.trial import Photo, answer, fitted, named
@@ -36,6 +36,7 @@ from workbench.widgets.trial import Photo, answer, fitted, named
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.inference.runner import Runner
     from workbench.models.assembly import Pulled
     from workbench.models.model import Model
     from workbench.preprocessing.images import ImageSource
@@ -78,7 +79,8 @@ class Sitting(Activity):
         super().__init__()
         require_count("top_k", top_k)
         self.hub = default_hub() if hub is None else hub
-        self.runner = Runner(self.hub)
+        self.place = Quarantine(self.hub)
+        self.runner = self.place.here
         known = self.hub.ids()
         if model is not None and model not in known:
             self.hub.handle(model)  # raises UnknownModelError, or knows it by its path
@@ -251,7 +253,7 @@ class Sitting(Activity):
         if self._loading == name:
             return "loading"
         known = self._models.get(name)
-        state = "cold" if known is None else self.hub.state_of(known)
+        state = "cold" if known is None else self.place.state(known)
         return "warm" if state == "live" else state
 
     def states(self) -> dict[str, str]:
@@ -294,6 +296,7 @@ class Sitting(Activity):
         """Stop, and remove the files of uploads that nobody asked to keep."""
         super().close()
         self.wait(5.0)
+        self.place.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
@@ -388,7 +391,7 @@ class Sitting(Activity):
 
     def _runner(self, model: Model) -> Runner:
         """Return the runner that serves a model: the one place where that is decided."""
-        return self.runner
+        return self.place.runner(model)
 
     def _load(self, name: str, job: Job) -> Model:
         """Open the session, if it must be, and have that seen meanwhile."""
@@ -397,14 +400,14 @@ class Sitting(Activity):
         self._loading = name
         self.changed()
         try:
-            return self.hub.load(self._handle(name), stop=job.stop)
+            return self.place.load(self._handle(name), job.stop)
         finally:
             self._loading = ""
             self.changed()
 
     def _warm_up(self, name: str) -> None:
         def work(job: Job) -> object:
-            return self._load(name, job).warm_up(stop=job.stop)
+            return self.place.warm_up(self._load(name, job), job.stop)
 
         def done(warm: Any) -> None:
             self.said = f"{name} is steady at {seconds(warm.steady_s)} a run."
@@ -450,9 +453,7 @@ class Sitting(Activity):
         def work(job: Job) -> None:
             self._loading = name
             try:
-                self._models[name] = self.hub.preload(
-                    name, path=newcomer.path, metadata=metadata, stop=job.stop
-                )
+                self._models[name] = self.place.adopt(name, newcomer.path, metadata, job.stop)
             finally:
                 self._loading = ""
 
