@@ -32,11 +32,18 @@ FOLDS = ("Preprocessing steps", "Times of this sitting", "All results", "The mod
 
 @pytest.fixture(scope="module")
 def shelf(lab: Lab) -> Path:
-    """Put a model that never ends beside the notebook."""
+    """Put models beside the notebook that never end, also within one node, and that crash."""
     folder = lab.folder / "app" / "models"
     (folder / "metadata").mkdir(parents=True)
-    graphs.endless(folder / "endless.onnx")
-    (folder / "metadata" / "endless.json").write_text(json.dumps(graphs.PLAIN), encoding="utf-8")
+    makers = {
+        "endless": graphs.endless,
+        "one-node": graphs.endless_node,
+        "deadly": graphs.deadly_when_dark,
+    }
+    for name, make in makers.items():
+        make(folder / f"{name}.onnx")
+        told = folder / "metadata" / f"{name}.json"
+        told.write_text(json.dumps(graphs.PLAIN), encoding="utf-8")
     return folder
 
 
@@ -207,6 +214,38 @@ def test_stop_ends_a_long_run_and_the_kernel_is_free_meanwhile(
     desk.says("True", desk.run_cell(1, "app.wait(60) and not app.sitting.worker.busy"))
     desk.pick("Model", "cifar10")
     _answer(desk).wait_for()  # the picture is asked again: all works as before
+
+
+def test_stop_ends_one_node_that_has_no_end(desk: Sheet) -> None:
+    desk.pick("Model", "one-node")
+    desk.choose(wb.example("cat"))
+    desk.says("cat.png: one-node …")
+    desk.says("True", desk.run_cell(1, "import time; time.sleep(2); app.sitting.worker.busy"))
+    desk.button("Stop").click()
+    desk.says("stopped on request", wait_s=STOPPED_S)
+    desk.button("Stop").wait_for(state="hidden")
+    desk.pick("Model", "cifar10")
+    _answer(desk).wait_for()
+
+
+def test_a_model_that_crashes_is_an_error_and_the_kernel_lives(
+    desk: Sheet, tmp_path: Path, screenshots: Path
+) -> None:
+    dark = tmp_path / "dark.png"
+    Image.new("RGB", (40, 30)).save(dark)
+    desk.pick("Model", "deadly")
+    desk.choose(wb.example("cat"))
+    _answer(desk, "deadly").wait_for()
+    desk.choose(dark)
+    desk.says("worker_crashed")
+    desk.says("SIGFPE: a division that the processor refuses")
+    desk.says("brings the engine down")
+    desk.keep(screenshots / "app_crashed.png")
+    desk.choose(wb.example("coffee"))
+    desk.says("coffee.png: ")
+    desk.says("worker_crashed'", desk.run_cell(1, "app.sitting.results[1].code"))
+    desk.pick("Model", "cifar10")
+    _answer(desk).wait_for()
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_sent(
