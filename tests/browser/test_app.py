@@ -222,7 +222,7 @@ def test_stop_ends_one_node_that_has_no_end(desk: Sheet) -> None:
     desk.says("cat.png: one-node …")
     desk.says("True", desk.run_cell(1, "import time; time.sleep(2); app.sitting.worker.busy"))
     desk.button("Stop").click()
-    desk.says("stopped on request", wait_s=STOPPED_S)
+    desk.says("stopped on request")
     desk.button("Stop").wait_for(state="hidden")
     desk.pick("Model", "cifar10")
     _answer(desk).wait_for()

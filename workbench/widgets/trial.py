@@ -127,7 +127,7 @@ def answer(
     """
     try:
         if load:
-            runner.hub.load(model, stop=stop)
+            runner.load(model, stop=stop)
         return classify(runner, photo, model, stop=stop, **options)
     except WorkbenchError as error:
         if stop.over:
