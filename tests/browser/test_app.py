@@ -224,6 +224,7 @@ def test_stop_ends_one_node_that_has_no_end(desk: Sheet) -> None:
     desk.button("Stop").click()
     desk.says("stopped on request")
     desk.button("Stop").wait_for(state="hidden")
+    assert "inference_timeout" not in desk.app.inner_text()
     desk.pick("Model", "cifar10")
     _answer(desk).wait_for()
 
@@ -246,6 +247,7 @@ def test_a_model_that_crashes_is_an_error_and_the_kernel_lives(
     desk.says("worker_crashed'", desk.run_cell(1, "app.sitting.results[1].code"))
     desk.pick("Model", "cifar10")
     _answer(desk).wait_for()
+    assert desk.faults == []
 
 
 def test_a_file_over_the_limit_is_refused_before_it_is_sent(

@@ -23,16 +23,14 @@ from workbench.errors import (
     InferenceError,
     InputMismatchError,
     OutputNotFiniteError,
-    OutputUnsupportedError,
     WorkbenchError,
 )
+from workbench.inference.batch import Prepared, filled, labels_for, prepared, rows_of
 from workbench.inference.results import Failure, Outputs, Outside, Result
-from workbench.inference.source import Kept, Parcel, fetched, is_address, keep, name_of
+from workbench.inference.source import Kept, name_of
 from workbench.models.model import FEW_CLASSES, Model
-from workbench.preprocessing.images import read_bytes
 from workbench.tasks.classification import read, top_k
 from workbench.timing import Stages, clock
-from workbench.units import shape
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
 #: Loading faster than this is finding the model live, and no stage of its own (seconds).
 LOAD_SHOWN_S = 1e-3
 
-#: What is kept of a source, the batch of one that it became, and the seconds of each stage.
-Prepared = tuple["Kept | None", "NDArray[Any]", dict[str, float]]
 #: What is told of one item of a batch: stages so far, name, what is kept of its source.
 Told = tuple[dict[str, float], str, "Kept | None"]
 
@@ -153,7 +149,7 @@ class InProcess:
         try:
             model.image_input  # noqa: B018  (refuses what is no classifier before any work)
             kept, batch, parts = prepared(job, source)
-            batch = _filled(batch, model.batch_axis)
+            batch = filled(batch, model.batch_axis)
             told = [(parts, name_of(source), kept)]
             result = self._answer(batch, told, job, started)[0]
             if isinstance(result, Failure):
@@ -201,7 +197,7 @@ class InProcess:
                 results = [
                     answer
                     for part in parts
-                    for answer in self._answer(_filled(part, fixed), told[: len(part)], job, begun)
+                    for answer in self._answer(filled(part, fixed), told[: len(part)], job, begun)
                 ]
             if len(results) == 1 and isinstance(results[0], Failure):
                 raise results[0].error
@@ -242,9 +238,9 @@ class InProcess:
         job: Job,
     ) -> list[Result | Failure]:
         """Answer a batch; where the run fails, try each input alone, so that one cannot spoil."""
-        filled = _filled(batch, job.model.batch_axis)
+        whole = filled(batch, job.model.batch_axis)
         try:
-            return self._answer(filled, told, job, None)
+            return self._answer(whole, told, job, None)
         except CancelledError:
             raise
         except WorkbenchError as error:
@@ -294,7 +290,7 @@ class InProcess:
             after = clock()
         load_s = before - asked if cold and before - asked > LOAD_SHOWN_S else 0.0
         n = len(told)
-        rows = _rows(values, len(batch), model)
+        rows = rows_of(values, len(batch), model)
         if n < len(rows):  # the batch was filled up
             rows = rows[:n]
         spec = model.spec
@@ -302,7 +298,7 @@ class InProcess:
             return []
         rule = spec.outside
         kind = None if rule is None else rule.score
-        labels = _labels(model, rows.shape[-1])
+        labels = labels_for(model, rows.shape[-1])
         few = labels if labels is not None and len(labels) <= FEW_CLASSES else None
         keep = n == 1 and started is not None
         inference_s = (after - before) / n
@@ -434,60 +430,3 @@ class InProcess:
 
 
 _END = object()
-
-
-def _labels(model: Model, classes: int) -> tuple[str, ...] | None:
-    labels = model.labels
-    if labels is not None and len(labels) != classes:
-        raise OutputUnsupportedError(
-            model.id, f"{classes} scores", f"one for each of its {len(labels)} labels"
-        )
-    return labels
-
-
-def _rows(values: Any, n: int, model: Model) -> NDArray[Any]:
-    """Bring an output into (N, C) float form, or say why it is no list of scores."""
-    plain = type(values) is np.ndarray and values.dtype.char == "f" and values.ndim == 2
-    if plain and len(values) == n and values.size:
-        return values  # type: ignore[no-any-return]
-    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
-        kind = getattr(getattr(values, "dtype", None), "name", type(values).__name__)
-        raise OutputUnsupportedError(model.id, f"a {kind}", "an array of scores, (N, C)")
-    rows = values
-    if rows.ndim > 2 and all(d == 1 for d in rows.shape[2:]):
-        rows = rows.reshape(rows.shape[:2])  # (N, C, 1, 1)
-    elif rows.ndim > 2 and all(d == 1 for d in rows.shape[1:-1]):
-        rows = rows.reshape(rows.shape[0], rows.shape[-1])  # (N, 1, 1, C)
-    if rows.ndim == 1 and n == 1:
-        rows = rows[None]
-    if rows.ndim != 2 or rows.shape[0] != n or rows.shape[1] < 1:
-        seen = f"{values.dtype.name} {shape(values.shape)}"
-        raise OutputUnsupportedError(model.id, seen, f"({n}, C) scores")
-    return rows if rows.dtype == np.float32 else rows.astype(np.float32)
-
-
-def _filled(batch: NDArray[Any], fixed: int | None) -> NDArray[Any]:
-    """Fill a batch up with zeros to the size that a graph has fixed."""
-    if fixed is None or len(batch) >= fixed:
-        return batch
-    rest = np.zeros((fixed - len(batch), *batch.shape[1:]), batch.dtype)
-    return np.concatenate([batch, rest])
-
-
-def prepared(job: Job, source: Any) -> Prepared:
-    """Preprocess a source, and keep of it what can be read a second time for its thumbnail."""
-    steps = job.turned or job.model.preprocessing
-    if isinstance(source, Parcel):  # whoever sent it keeps what shows it
-        return None, *source.prepared(steps)
-    if is_address(source):
-        begun = clock()
-        source = fetched(source, job.stop)
-        fetch_s = clock() - begun
-        kept = keep(source)
-        batch, parts = steps.timed(source)
-        return kept, batch, {"fetch": fetch_s, **parts}
-    if hasattr(source, "read") and not hasattr(source, "getexif"):
-        source = read_bytes(source)[0]  # a file-like object can be read once only
-    kept = keep(source)  # before the picture is read: a file that changes meanwhile is not shown
-    batch, parts = steps.timed(source)
-    return kept, batch, parts
