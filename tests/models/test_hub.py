@@ -548,6 +548,18 @@ def test_exclusive_does_not_wait_for_a_load_that_failed(
     thread.join()
 
 
+def test_a_file_of_the_shelf_keeps_its_labels_under_a_name_of_your_choice(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    graphs.means(models / "net.onnx")
+    (tmp_path / "data" / "labels").mkdir(parents=True)
+    (tmp_path / "data" / "labels" / "mine_labels.json").write_text('["rot", "grün", "blau"]')
+    hub = ModelHub(model_dir=models, graph_cache=False)
+    told = {name: value for name, value in graphs.PLAIN.items() if name != "labels"}
+    model = hub.preload("mine", path=models / "net.onnx", metadata=told)
+    assert model.labels == ("rot", "grün", "blau")
+
+
 def test_a_stop_ends_the_engine_s_load(hub: ModelHub, three: list[Path], monkeypatch) -> None:
     stop = Stop()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workbench.cards import Card, Displayable, Facts, Table
@@ -17,10 +19,41 @@ if TYPE_CHECKING:
 
 #: Durations kept a stage: percentiles speak of the most recent ones, counts of all.
 KEPT = 10_000
+#: Upper ends of the classes into which all durations are counted, in seconds: 1, 2.5, 5 a decade
+#: from a tenth of a millisecond, the least that a stage of interest takes, to ten seconds.
+BOUNDS_S = (*(digit * 10.0**power for power in range(-4, 1) for digit in (1.0, 2.5, 5.0)), 10.0)
+
+
+@dataclass(slots=True)
+class Tally:
+    """All durations of one stage of one model, counted by class.
+
+    Attributes
+    ----------
+    counts : durations in each class of :data:`BOUNDS_S`, and above them
+    sum_s : their sum, in seconds
+    """
+
+    counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    sum_s: float = 0.0
+
+    @property
+    def n(self) -> int:
+        """How many durations there were."""
+        return sum(self.counts)
+
+    def add(self, value_s: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BOUNDS_S, value_s)] += 1
+        self.sum_s += value_s
 
 
 def _recent() -> deque[float]:
     return deque(maxlen=KEPT)
+
+
+def _by_stage() -> defaultdict[str, Tally]:
+    return defaultdict(Tally)
 
 
 class Metrics(Displayable):
@@ -40,6 +73,7 @@ class Metrics(Displayable):
         self._stages: defaultdict[str, deque[float]] = defaultdict(_recent)
         self._models: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
+        self._tallies: defaultdict[str, defaultdict[str, Tally]] = defaultdict(_by_stage)
 
     def add(self, model: str, parts: Mapping[str, float], total_s: float) -> None:
         """Record one answered input: seconds by stage, and the whole."""
@@ -48,6 +82,10 @@ class Metrics(Displayable):
             for name, value in parts.items():
                 self._stages[name].append(value)
             self._stages["total"].append(total_s)
+            tallies = self._tallies[model]
+            for name, value in parts.items():
+                tallies[name].add(value)
+            tallies["total"].add(total_s)
 
     def add_error(self, code: str) -> None:
         """Record one input that ended in an error of this kind."""
@@ -76,6 +114,15 @@ class Metrics(Displayable):
         with self._lock:
             return Samples(tuple(self._stages.get(stage, ())), stage)
 
+    def tallies(self) -> dict[tuple[str, str], Tally]:
+        """Return all durations since the last reset, counted by class: (model, stage) → tally."""
+        with self._lock:
+            return {
+                (model, stage): Tally(list(tally.counts), tally.sum_s)
+                for model, stages in self._tallies.items()
+                for stage, tally in stages.items()
+            }
+
     def stages(self) -> tuple[str, ...]:
         """Return the names of the stages seen, ``total`` last."""
         with self._lock:
@@ -88,6 +135,7 @@ class Metrics(Displayable):
             self._stages.clear()
             self._models.clear()
             self._errors.clear()
+            self._tallies.clear()
 
     def to_frame(self) -> pd.DataFrame:
         """Return a row a stage: ``n``, ``p50_ms``, ``p90_ms``, ``p95_ms``, ``p99_ms``.

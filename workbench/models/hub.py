@@ -375,6 +375,7 @@ class ModelHub(Displayable):
         metadata: Mapping[str, Any] | Path | None
         if named is not None:
             model_id, path, metadata = name, named.path, named.metadata
+            labels = self._labels_of_shelf(path)
         elif store.is_path(name):
             path = _file(name)
             model_id = companion.home(path).name if path.stem == "model" else path.stem
@@ -395,6 +396,11 @@ class ModelHub(Displayable):
             places += tuple(folder / file for folder in labels)
         places += companion.places(path)
         return spec, graph, tuple(map(str, (*places, *locked)))
+
+    def _labels_of_shelf(self, path: Path) -> tuple[Path, ...]:
+        """Return where labels are sought for a file that lies on a shelf under another name."""
+        at = (s for s in self.shelves if path.is_relative_to(s.models.resolve()))
+        return next((shelf.labels_folders() for shelf in at), ())
 
     def _twin(self, described: ModelSpec, options: Options) -> Model | None:
         """Find a handle that says the same, so that two spellings of a path give one object."""

@@ -79,20 +79,22 @@ def decode_base64(text: str, *, max_bytes: int | None = None, where: str = "The 
         raise ImageTooLargeError(where, size, limit)
     if not text:
         raise Base64Error(where, "there is nothing after the comma")
-    if re.search(r"\s", text):
-        raise Base64Error(where, "it holds white space")
-    if len(text) % 4:
-        raise Base64Error(where, f"its length {len(text)} is no multiple of 4 (padding missing?)")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        hint = (
-            "the alphabet is the URL-safe one" if re.search(r"[-_]", text) else plain_words(error)
-        )
-        raise Base64Error(where, hint) from error
+        raise Base64Error(where, _why_no_base64(text, error)) from error
     if base64.b64encode(data[(len(data) - 1) // 3 * 3 :]).decode() != text[-4:]:
         raise Base64Error(where, "the bits after its last byte are not zero")
     return data
+
+
+def _why_no_base64(text: str, error: Exception) -> str:
+    """Say what is wrong with a text; sought only now, since most texts are what they should be."""
+    if re.search(r"\s", text):
+        return "it holds white space"
+    if len(text) % 4:
+        return f"its length {len(text)} is no multiple of 4 (padding missing?)"
+    return "the alphabet is the URL-safe one" if re.search(r"[-_]", text) else plain_words(error)
 
 
 def _limited(data: bytes, limit: int, where: str) -> tuple[bytes, str]:
