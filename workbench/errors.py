@@ -56,6 +56,9 @@ nothing of this package catches it sensibly.
     │   └── OfflineError                        offline
     └── ServiceError (RuntimeError)
         ├── BadRequestError                     bad_request
+        ├── UnsupportedMediaError               unsupported_media_type
+        ├── MethodNotAllowedError               method_not_allowed
+        ├── SlowRequestError                    request_timeout
         ├── UnauthorisedError                   unauthorised
         ├── RateLimitedError                    rate_limited
         ├── QueueFullError                      queue_full
@@ -782,6 +785,44 @@ class BadRequestError(ServiceError):
         super().__init__(f"{field} is {abridge(seen)}; expected {expected}.")
 
 
+class UnsupportedMediaError(ServiceError):
+    """A body of a kind that this address does not take."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self, seen: str, expected: str) -> None:
+        self.seen, self.expected = seen, expected
+        super().__init__(
+            f"The body is {seen}; expected {expected}.", "Say what it is in Content-Type."
+        )
+
+
+class MethodNotAllowedError(ServiceError):
+    """An address that takes other methods."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self.method, self.allowed = method, tuple(allowed)
+        super().__init__(
+            f"{method} is not possible here.",
+            f"This address takes {', '.join(self.allowed)}." if self.allowed else "",
+        )
+
+
+class SlowRequestError(ServiceError):
+    """A body that did not come in time."""
+
+    code = "request_timeout"
+
+    def __init__(self, seen_bytes: int, limit_s: float) -> None:
+        self.seen_bytes, self.limit_s = seen_bytes, limit_s
+        super().__init__(
+            f"The body did not come within {seconds(limit_s)}: {size(seen_bytes)} had come.",
+            "Send it again, over a better line or smaller.",
+        )
+
+
 class UnauthorisedError(ServiceError):
     """A request without a valid key."""
 
@@ -804,16 +845,20 @@ class RateLimitedError(ServiceError):
 
 
 class QueueFullError(ServiceError):
-    """More work than the queue takes."""
+    """More work than the queue takes, in number or in bytes."""
 
     code = "queue_full"
 
-    def __init__(self, waiting: int, limit: int, retry_after_s: float) -> None:
+    def __init__(
+        self, waiting: int, limit: int, retry_after_s: float, *, in_bytes: bool = False
+    ) -> None:
         self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
-        super().__init__(
-            f"{waiting} requests are waiting; the queue takes {limit}.",
-            f"Try again in {seconds(retry_after_s)}.",
+        said = (
+            f"Requests of {size(waiting)} are at hand; there is room for {size(limit)}."
+            if in_bytes
+            else f"{waiting} requests are waiting; the queue takes {limit}."
         )
+        super().__init__(said, f"Try again in {seconds(retry_after_s)}.")
 
 
 class NotFoundError(ServiceError):

@@ -43,6 +43,8 @@ IPFS_GATEWAYS = (
 )
 #: Name of this project's folders below the user's data and cache folders.
 FOLDER = "workbench"
+#: Words separated by commas in a variable.
+_Words = Annotated[tuple[str, ...], NoDecode]
 
 
 def _named(name: str) -> AliasChoices:
@@ -68,7 +70,19 @@ class Settings(Displayable, BaseSettings):
     worker_processes : of an isolated runner
     worker_memory_bytes : most that one of them may hold; None for three quarters of the
         machine's memory, divided among them
-    log_level, host, port, api_keys : of the service
+    log_level, host, port, api_keys : of the service; a key may have a name before it, ``ann:key``
+    log_format : console for people, json for machines, auto for whichever reads stderr
+    log_dir : folder for ``error.log`` and ``combined.log``, which rotate; None for none
+    workers : worker processes of the service; None for one a thread of the machine
+    preload_models : loaded and warmed up before the service says that it is ready
+    queue_limit : requests that may wait
+    rate_limit : of each key, such as ``600/minute``; empty for none
+    allowed_hosts : names under which the service may be asked for; ``*`` for any
+    cors_origins : pages that may ask from a browser, such as ``https://lab.example``
+    pull_sources : what clients may have fetched: ``catalogue``, ``ipfs``, ``hf://org``, an
+        address; empty: nothing
+    body_timeout, drain_timeout : of the service, in milliseconds
+    tls_cert, tls_key : files (PEM) with which it speaks https
     offline : refuse everything that needs the network
     mirrors : folders and servers that are asked for models of the catalogue, before its sources
     hf_endpoint, hf_token : the Hugging Face server, and a token for it alone
@@ -114,13 +128,26 @@ class Settings(Displayable, BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), validation_alias=_named("API_KEYS")
     )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", validation_alias=_named("LOG_FORMAT")
+    )
+    log_dir: Path | None = Field(None, validation_alias=_named("LOG_DIR"))
+    workers: int | None = Field(None, ge=1, le=1024, validation_alias=_named("WORKERS"))
+    preload_models: _Words = Field((), validation_alias=_named("PRELOAD_MODELS"))
+    queue_limit: int = Field(64, ge=0, validation_alias=_named("QUEUE_LIMIT"))
+    rate_limit: str = Field("", validation_alias=_named("RATE_LIMIT"))
+    allowed_hosts: _Words = Field((), validation_alias=_named("ALLOWED_HOSTS"))
+    cors_origins: _Words = Field((), validation_alias=_named("CORS_ORIGINS"))
+    pull_sources: _Words = Field((), validation_alias=_named("PULL_SOURCES"))
+    body_timeout: float = Field(30_000, gt=0, validation_alias=_named("BODY_TIMEOUT"))
+    drain_timeout: float = Field(30_000, gt=0, validation_alias=_named("DRAIN_TIMEOUT"))
+    tls_cert: Path | None = Field(None, validation_alias=_named("TLS_CERT"))
+    tls_key: Path | None = Field(None, validation_alias=_named("TLS_KEY"))
     offline: bool = Field(False, validation_alias=_named("OFFLINE"))
-    mirrors: Annotated[tuple[str, ...], NoDecode] = Field((), validation_alias=_named("MIRRORS"))
+    mirrors: _Words = Field((), validation_alias=_named("MIRRORS"))
     hf_endpoint: str = Field("https://huggingface.co", validation_alias=_named("HF_ENDPOINT"))
     hf_token: SecretStr | None = Field(None, validation_alias=_named("HF_TOKEN"))
-    ipfs_gateways: Annotated[tuple[str, ...], NoDecode] = Field(
-        IPFS_GATEWAYS, validation_alias=_named("IPFS_GATEWAYS")
-    )
+    ipfs_gateways: _Words = Field(IPFS_GATEWAYS, validation_alias=_named("IPFS_GATEWAYS"))
     max_download_bytes: int = Field(
         MAX_DOWNLOAD_BYTES, ge=1, validation_alias=_named("MAX_DOWNLOAD_BYTES")
     )
@@ -152,10 +179,13 @@ class Settings(Displayable, BaseSettings):
         except UnicodeDecodeError as error:
             raise ConfigError(str(dotenv), error.object[:20], "text in UTF-8") from error
 
-    @field_validator("api_keys", "mirrors", "ipfs_gateways", mode="before")
+    @field_validator(
+        "api_keys", "mirrors", "ipfs_gateways", "preload_models", "allowed_hosts",
+        "cors_origins", "pull_sources", mode="before",
+    )  # fmt: skip
     @classmethod
     def _split(cls, value: object) -> object:
-        """Take keys, or places, separated by commas."""
+        """Take keys, places or names, separated by commas."""
         if isinstance(value, str):
             return tuple(key.strip() for key in value.split(",") if key.strip())
         return value
@@ -174,7 +204,7 @@ class Settings(Displayable, BaseSettings):
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("model_dir", "data_dir", "ca_file")
+    @field_validator("model_dir", "data_dir", "ca_file", "log_dir", "tls_cert", "tls_key")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         """Resolve ``~``, which only a shell would have done."""
@@ -213,13 +243,18 @@ def _text(name: str, value: object) -> str:
             return f"{count(len(value), 'key')} (hidden)"
         case "hf_token", SecretStr():
             return "(hidden)"
-        case "mirrors" | "ipfs_gateways", tuple():
+        case "mirrors" | "ipfs_gateways" | "pull_sources", tuple():
             return ", ".join(map(without_credentials, value)) or "not set"
+        case "preload_models" | "allowed_hosts" | "cors_origins", tuple():
+            return ", ".join(map(str, value)) or "not set"
         case "hf_endpoint", str():
             return without_credentials(value)
         case _, None | "":
             return "not set"
-        case "inference_timeout" | "download_timeout", float() | int():
+        case (
+            "inference_timeout" | "download_timeout" | "body_timeout" | "drain_timeout",
+            float() | int(),
+        ):
             return seconds(value / 1000)
         case (
             "max_model_bytes"
@@ -290,6 +325,15 @@ def default_variable(name: str, value: str) -> str:
     return os.environ.setdefault(name, value)
 
 
+def pass_on(given: Settings, *names: str) -> None:
+    """Write settings into the environment, so that processes started from here have them too."""
+    for name in names:
+        value = getattr(given, name)
+        if value is not None:
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            os.environ[_alias(Settings.model_fields[name])] = text
+
+
 def audience(environ: Mapping[str, str] | None = None) -> str:
     """Say who else may sit before a notebook's browser; empty where it is only this machine.
 
@@ -325,14 +369,15 @@ def audience(environ: Mapping[str, str] | None = None) -> str:
         return ""  # nbconvert, a console: a kernel without a server
     if told.get("sock"):
         return ""  # a socket in the file system
-    if strange := sorted(host for host in hosts if not _is_loopback(host)):
+    if strange := sorted(host for host in hosts if not is_loopback(host)):
         return f"the Jupyter server listens on {strange[0]}, beyond this machine"
     if _open_ports(port):  # asked for all addresses, older servers write "localhost"
         return "the Jupyter server listens beyond this machine"
     return ""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a name or an address is this machine's alone."""
     from ipaddress import ip_address
 
     if host == "localhost":

@@ -241,6 +241,23 @@ SAID = [
     ),
     (errors.BadRequestError("top_k", -1, "1 or more"), "top_k is -1; expected 1 or more."),
     (
+        errors.QueueFullError(5_000_000, 4_000_000, 2.0, in_bytes=True),
+        "Requests of 5.00 MB are at hand; there is room for 4.00 MB. Try again in 2.00 s.",
+    ),
+    (
+        errors.UnsupportedMediaError("text/plain", "application/json"),
+        "The body is text/plain; expected application/json. Say what it is in Content-Type.",
+    ),
+    (
+        errors.MethodNotAllowedError("PUT", ["GET", "POST"]),
+        "PUT is not possible here. This address takes GET, POST.",
+    ),
+    (
+        errors.SlowRequestError(2000, 30.0),
+        "The body did not come within 30.0 s: 2.00 kB had come. Send it again, over a better "
+        "line or smaller.",
+    ),
+    (
         errors.UnauthorisedError(),
         "No valid API key was sent. Send it as 'Authorization: Bearer …'.",
     ),
