@@ -61,6 +61,7 @@ _WHERE = {
     "quantize": "workbench.bench.quantization",
     "read_image": "workbench.preprocessing.images",
     "report": "workbench.page",
+    "serve": "workbench.service",
     "steps": "workbench.preprocessing.steps:",
 }
 
@@ -105,6 +106,7 @@ if TYPE_CHECKING:  # the same names, for editors and type checkers
     from workbench.preprocessing.images import read_image as read_image
     from workbench.preprocessing.pipeline import Pipeline as Pipeline
     from workbench.preprocessing.pipeline import Trace as Trace
+    from workbench.service import serve as serve
     from workbench.settings import Settings as Settings
     from workbench.stopping import Stop as Stop
     from workbench.timing import Samples as Samples

@@ -64,6 +64,7 @@ _EXTRAS = {
     "openvino": ("onnxruntime_ep_openvino", "the OpenVINO provider"),
     "remote": ("fsspec", "models in s3:// and gs:// buckets"),
     "parquet": ("pyarrow", "Parquet tables of benchmarks"),
+    "serve": ("fastapi", "the HTTP service"),
 }
 
 Images = Annotated[
@@ -602,6 +603,46 @@ def _tell(measured: Any, as_json: bool) -> None:
         _show(measured._card())
         return
     typer.echo(measured.to_frame().to_json(orient="records", indent=2))
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one (3000).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Option(help="Warmed up first; repeatable, or with commas.")
+    ] = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when the package's files change.")
+    ] = False,
+) -> None:
+    """Serve the models over HTTP: a REST API, and the Open Inference Protocol v2."""
+    from workbench.service import require_extra
+
+    require_extra()
+    from workbench.service import journal
+    from workbench.service.policy import Policy
+    from workbench.service.server import reloading, run
+
+    asked: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    if models:
+        asked["preload_models"] = tuple(n for text in models for n in text.split(",") if n)
+    given = Settings(**{name: value for name, value in asked.items() if value is not None})
+    policy = Policy.of(given)
+    journal.set_up(given, level="DEBUG" if _debug(context) else None)
+
+    def ready(where: str) -> None:
+        typer.echo(f"Serving on {where} (documentation: {where}/docs; end it with Ctrl-C)")
+        sys.stdout.flush()
+
+    if reload:
+        reloading(given, policy, ready)
+        return
+    run(given, policy, workers=given.workers, models=given.preload_models, on_ready=ready)
 
 
 @app.command()

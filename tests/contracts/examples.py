@@ -51,6 +51,7 @@ from workbench.models.store import example
 from workbench.models.upkeep import News, Restored, Update, Verification
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
+from workbench.service import serve
 from workbench.settings import Settings
 from workbench.stopping import Stop
 from workbench.timing import Samples, Stages
@@ -259,6 +260,13 @@ def settings() -> Displayable:
     return Settings(api_keys="first,second", log_level="info")
 
 
+@cache
+def service() -> Displayable:
+    running = serve(_runner().hub, models=["cifar10-small"])
+    running.stop()
+    return running
+
+
 def stop() -> Displayable:
     return Stop(timeout_s=3600)
 
@@ -448,6 +456,7 @@ EXAMPLES: tuple[Callable[[], Displayable], ...] = (
     runner,
     settings,
     stop,
+    service,
     failure,
     outputs,
     metrics,

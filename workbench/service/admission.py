@@ -1,0 +1,178 @@
+"""Who runs next: a bounded queue before a bounded pool of threads.
+
+A request waits here or is turned away at once; it never outlives its deadline by more than
+:data:`GRACE_S`, and a client that leaves takes its work with it. All counting is done on the event
+loop, so that it needs no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workbench.errors import InferenceTimeoutError, QueueFullError
+from workbench.stopping import Stop
+from workbench.timing import clock
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+T = TypeVar("T")
+
+#: Seconds that a run gets after its deadline to end by itself, before its client is answered.
+GRACE_S = 0.5
+#: Runs whose mean length the time to come back is reckoned from.
+_RECENT = 50
+
+
+class Admission:
+    """A queue and the threads behind it.
+
+    Parameters
+    ----------
+    workers : runs at a time
+    limit : requests that may wait
+
+    Attributes
+    ----------
+    running, waiting : now
+    refused : requests that were turned away since the start
+    """
+
+    def __init__(self, *, workers: int, limit: int) -> None:
+        self.workers, self.limit = workers, limit
+        self.running = self.waiting = self.refused = 0
+        self._pool = ThreadPoolExecutor(workers, "workbench-serve")
+        self._free = asyncio.Semaphore(workers)
+        self._took_s: deque[float] = deque(maxlen=_RECENT)
+        self._stops: set[Stop] = set()
+
+    def admit(self, number: int = 1) -> None:
+        """Raise unless so many more requests may come in.
+
+        Raises
+        ------
+        QueueFullError : with the seconds after which there is likely to be room
+        """
+        idle = max(0, self.workers - self.running - self.waiting)
+        if self.waiting + number > self.limit + idle:
+            self.refused += 1
+            raise QueueFullError(self.waiting, self.limit, self.retry_after_s)
+
+    @property
+    def retry_after_s(self) -> float:
+        """Seconds in which those who wait now are likely to be through; at least one."""
+        mean_s = sum(self._took_s) / len(self._took_s) if self._took_s else 1.0
+        return max(1.0, mean_s * (self.waiting + self.running) / self.workers)
+
+    async def run(
+        self,
+        work: Callable[[Stop], T],
+        *,
+        timeout_s: float | None,
+        admitted: bool = False,
+    ) -> T:
+        """Run something in a thread when it is its turn, and return what it returns.
+
+        Parameters
+        ----------
+        work : is told a Stop, which ends at the deadline or when the caller is cancelled
+        timeout_s : seconds from now, waiting included; None for no limit
+        admitted : :meth:`admit` was asked for a whole batch already
+
+        Raises
+        ------
+        QueueFullError, InferenceTimeoutError, and whatever the work raises
+        """
+        if not admitted:
+            self.admit()
+        stop = Stop(timeout_s)
+        self._stops.add(stop)
+        try:
+            await self._turn(stop)
+            return await self._carry_out(work, stop)
+        finally:
+            stop.cancel()  # also of a thread that is left behind
+            self._stops.discard(stop)
+
+    async def _turn(self, stop: Stop) -> None:
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(stop.remaining_s if stop.timeout_s is not None else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise _late(stop) from error
+        finally:
+            self.waiting -= 1
+        if stop.over:
+            self._free.release()
+            stop.check("The request")
+
+    async def _carry_out(self, work: Callable[[Stop], T], stop: Stop) -> T:
+        self.running += 1
+        began = clock()
+        future = asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
+
+        def ended(done: asyncio.Future[T]) -> None:
+            self.running -= 1
+            self._free.release()
+            self._took_s.append(clock() - began)
+            if not done.cancelled():
+                done.exception()  # looked at, so that nobody complains about one left behind
+
+        future.add_done_callback(ended)
+        limit_s = None if stop.timeout_s is None else stop.remaining_s + GRACE_S
+        done, _ = await asyncio.wait({future}, timeout=limit_s)
+        if not done:
+            raise _late(stop)
+        return future.result()
+
+    def cancel_all(self) -> None:
+        """Ask everything under way to stop."""
+        for stop in tuple(self._stops):
+            stop.cancel()
+
+    def close(self) -> None:
+        """Take nothing more, and let the threads end by themselves."""
+        self.cancel_all()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _late(stop: Stop) -> InferenceTimeoutError:
+    return InferenceTimeoutError("", stop.timeout_s or 0.0, what="The request")
+
+
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more: there is nobody to tell."""
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+    """Return what some work gives, unless the client leaves: then cancel it.
+
+    The body must have been read: what the server tells after it is only that the client left.
+
+    Raises
+    ------
+    ClientGoneError : the client left
+    """
+    task = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        for one in (leaving, task):
+            one.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await one
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

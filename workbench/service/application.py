@@ -1,0 +1,154 @@
+"""The application: desk, gate and routes put together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+
+from workbench import __version__
+from workbench.errors import BadRequestError, WorkbenchError
+from workbench.service import background, collector, openinference, remote, rest
+from workbench.service.desk import Desk
+from workbench.service.engine import Engine
+from workbench.service.gate import Gate, answer
+from workbench.service.job import Jobs
+from workbench.service.journal import log
+from workbench.service.policy import Policy
+from workbench.service.reference import reference
+from workbench.service.shown import responses
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from workbench.inference.runner import Runner
+
+_ABOUT = """Models in the ONNX format over HTTP: the same hub, the same preprocessing and the same
+answers as in a notebook. Every error is `{"error": {"code", "message", "hint", "request_id"}}`;
+below `/v2`, whose protocol wants a text there, `error` is the message, and the rest stands beside
+it."""
+
+
+def create_app(
+    runner: Runner | None = None,
+    *,
+    policy: Policy | None = None,
+    workers: int | None = None,
+    models: Sequence[str] | None = None,
+) -> FastAPI:
+    """Return the application.
+
+    Parameters
+    ----------
+    runner : what runs the models; None for one over a hub of the settings
+    policy : what is allowed; None for the settings
+    workers : runs at a time; None for ``WORKERS``, or what was measured to be best
+    models : loaded and warmed up before it is ready; None for ``PRELOAD_MODELS``
+
+    Notes
+    -----
+    ``app.state.desk`` is where requests become runs; ``app.state.desk.ready`` is true once the
+    models are warm, and ``app.state.failed`` is why they cannot be.
+    """
+    given = Settings()
+    rules = Policy.of(given) if policy is None else policy
+    at_a_time = workers or given.workers or default_workers()
+    engine = Engine(_runner(at_a_time) if runner is None else runner)
+    desk = Desk(engine, rules, workers=at_a_time)
+    jobs = Jobs(desk)
+    first = tuple(given.preload_models if models is None else models)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        try:
+            for name in first:
+                await asyncio.to_thread(desk.engine.preload, name, warmup=True)
+                log.info("Model %s is warm.", name)
+            desk.ready = True
+        except WorkbenchError as error:
+            log.error("%s", error)
+            app.state.failed = error  # our own server ends; another's is never ready
+        try:
+            yield
+        finally:
+            desk.ready = False
+            desk.draining = True
+            await jobs.close()
+            desk.close()
+
+    app = FastAPI(
+        title="workbench", version=__version__, description=_ABOUT, lifespan=life,
+        docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.desk, app.state.failed = desk, None
+    app.include_router(rest.router(desk, jobs))
+    app.include_router(remote.router(desk))
+    app.include_router(background.router(desk, jobs))
+    app.include_router(openinference.router(desk))
+    _pages(app, desk)
+    _errors(app)
+    app.add_middleware(Gate, policy=rules, traffic=desk.traffic)
+    if rules.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=rules.origins, allow_methods=["*"],
+            allow_headers=["*"], expose_headers=["x-request-id"],
+        )  # fmt: skip
+    return app
+
+
+def default_workers() -> int:
+    """Return how many runs go at a time where nobody says: one for each thread of the machine."""
+    from workbench.host import host
+
+    return max(2, host().threads)
+
+
+def _runner(workers: int) -> Runner:
+    from workbench.inference.runner import Runner
+    from workbench.models.hub import ModelHub
+
+    return Runner(ModelHub(), isolated=True, processes=workers)
+
+
+def _pages(app: FastAPI, desk: Desk) -> None:
+    """Add what is for people and for Prometheus."""
+    seen = collector.registry(desk)
+
+    @app.get(
+        "/metrics", tags=["service"], response_class=PlainTextResponse,
+        responses=responses(401, 429),
+    )  # fmt: skip
+    async def metrics(request: Request) -> Response:
+        """Show counts, times, queue, cache and memory in the format of Prometheus."""
+        return Response(collector.page(seen), media_type=collector.CONTENT_TYPE)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(reference(app.openapi()))
+
+    @app.get("/", include_in_schema=False)
+    async def root(request: Request) -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+
+def _errors(app: FastAPI) -> None:
+    """Give the framework's own errors the form of ours; the gate has all others."""
+
+    async def of_http(request: Request, error: Exception) -> Response:
+        return answer(error, request.scope)
+
+    async def of_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first: dict[str, Any] = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "The request"
+        known = BadRequestError(where, first.get("input"), str(first["msg"]).lower())
+        return answer(known, request.scope)
+
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(RequestValidationError, of_validation)

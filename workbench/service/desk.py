@@ -1,0 +1,205 @@
+"""Where requests become runs: the engine, the queue before it, and the rules, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import isnan
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from workbench.errors import UnsupportedInputsError
+from workbench.host import resident_bytes
+from workbench.service.admission import Admission, unless_gone
+from workbench.service.engine import MOST_NAMES
+from workbench.service.gate import classified
+from workbench.service.intake import Item, Order, picture_bytes
+from workbench.service.journal import log
+from workbench.service.problem import envelope
+from workbench.service.traffic import Traffic
+from workbench.timing import clock
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from workbench.inference.results import Result
+    from workbench.models.model import Model
+    from workbench.service.engine import Engine
+    from workbench.service.policy import Policy
+    from workbench.stopping import Stop
+
+T = TypeVar("T")
+
+
+class Desk:
+    """Answers orders.
+
+    Attributes
+    ----------
+    ready : whether the service takes requests; not before it has warmed up
+    draining : whether it is about to end
+    """
+
+    def __init__(
+        self, engine: Engine, policy: Policy, *, workers: int, traffic: Traffic | None = None
+    ) -> None:
+        self.engine, self.policy = engine, policy
+        self.traffic = Traffic() if traffic is None else traffic
+        self.admission = Admission(workers=workers, limit=policy.queue_limit)
+        self.ready = self.draining = False
+        self.started_s = clock()
+        self._described: set[str] = set()
+
+    async def handle(self, model_id: str) -> Model:
+        """Return a model's handle; the first time its file is looked at, in a thread.
+
+        Raises
+        ------
+        UnsafePathError, UnknownModelError, and what a file may be instead of a model
+        """
+        if model_id in self._described:
+            return self.engine.model(model_id)
+        model = await asyncio.to_thread(self.engine.model, model_id)
+        if len(self._described) < MOST_NAMES:
+            self._described.add(model_id)
+        return model
+
+    # ── answering ─────────────────────────────────────────────────────────────────────────────
+
+    async def execute(self, order: Order, request: Request) -> dict[str, Any]:
+        """Answer one input."""
+        self.traffic.add_batch(1)
+        answer = await unless_gone(request, self._one(order, order.items[0], _begun(request)))
+        return {**answer, "request_id": request.state.request_id}
+
+    async def batch(self, order: Order, request: Request) -> list[dict[str, Any]]:
+        """Answer several inputs; one that fails does so in its own place.
+
+        Raises
+        ------
+        QueueFullError : there is no room for all of them
+        UnknownModelError and the like : what fails for all of them alike
+        """
+        self.traffic.add_batch(len(order.items))
+        await self.handle(order.model_id)
+        self.admission.admit(len(order.items))
+        begun, identity = _begun(request), request.state.request_id
+        work = [self.item(order, item, identity, begun=begun) for item in order.items]
+        return list(await unless_gone(request, asyncio.gather(*work)))
+
+    async def item(
+        self, order: Order, item: Item, request_id: str, *, begun: float | None = None
+    ) -> dict[str, Any]:
+        """Answer one of several inputs: what :meth:`execute` answers, or what is wrong with it."""
+        try:
+            answer = await self._one(order, item, begun, admitted=True)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other inputs are answered)
+            if (known := classified(error)).code == "internal":
+                log.error("An input failed in an unforeseen way.", exc_info=error)
+            return envelope(known, request_id)
+        return {**answer, "request_id": request_id}
+
+    async def _one(
+        self, order: Order, item: Item, begun: float | None, *, admitted: bool = False
+    ) -> dict[str, Any]:
+        asked = clock()
+        before = {} if begun is None else {"receive": asked - begun}
+
+        def work(stop: Stop) -> tuple[Result, dict[str, float]]:
+            started = clock()
+            stages = {**before, "queue": started - asked}
+            data = item.data
+            if item.kind == "image":
+                data = picture_bytes(data, self.policy.max_image_bytes)
+                if data is not item.data:
+                    stages["base64"] = clock() - started
+            return self._classify(order, item.kind, data, stop), stages
+
+        result, stages = await self.admission.run(
+            work, timeout_s=order.timeout_s, admitted=admitted
+        )
+        return answered(result, stages, clock() - (asked if begun is None else begun))
+
+    def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
+        engine = self.engine
+        if kind == "text":
+            port = engine.model(order.model_id).inputs[0].describe()
+            raise UnsupportedInputsError(order.model_id, "text", port, "a text input")
+        call = engine.classify if kind == "image" else engine.classify_tensor
+        return call(data, order.model_id, top_k=order.top_k, stop=stop)
+
+    async def call(
+        self, work: Callable[[Stop], T], request: Request, *, timeout_s: float | None = None
+    ) -> T:
+        """Do something else that blocks (a load, a run on tensors), in its turn."""
+        limit_s = self.policy.timeout_s if timeout_s is None else timeout_s
+        return await unless_gone(request, self.admission.run(work, timeout_s=limit_s))
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────
+
+    def status(self) -> dict[str, Any]:
+        """Return what is in memory, how busy the service is, what it did, and its limits."""
+        metrics, admission, policy = self.engine.metrics, self.admission, self.policy
+        latency = {}
+        for stage in metrics.stages():
+            samples = metrics.samples(stage)
+            row: dict[str, float | int | None] = {"n": samples.n}
+            for p in (0.5, 0.9, 0.99):
+                value_s = samples.percentile_s(p)
+                row[f"p{round(100 * p)}_ms"] = None if isnan(value_s) else 1e3 * value_s
+            latency[stage] = row
+        requests, inputs = self.traffic.batches()
+        return {
+            "ready": self.ready,
+            "draining": self.draining,
+            "uptime_s": clock() - self.started_s,
+            **self.engine.status(),
+            "queue": {
+                "running": admission.running,
+                "waiting": admission.waiting,
+                "limit": admission.limit,
+                "workers": admission.workers,
+                "refused": admission.refused,
+            },
+            "counts": {
+                "answered": metrics.count,
+                "by_model": dict(metrics.models),
+                "errors": dict(metrics.errors),
+                "http": self.traffic.totals(),
+                "batches": {"requests": requests, "inputs": int(inputs)},
+            },
+            "latency_ms": latency,
+            "memory_bytes": resident_bytes(),
+            "limits": {
+                "max_image_bytes": policy.max_image_bytes,
+                "max_batch": policy.max_batch,
+                "max_body_bytes": policy.largest_body_bytes,
+                "timeout_ms": 1e3 * policy.timeout_s,
+                "queue": policy.queue_limit,
+                "rate": None if policy.rate is None else str(policy.rate),
+            },
+        }
+
+    def close(self) -> None:
+        """Stop what runs, and let go of the engine."""
+        self.admission.close()
+        self.engine.close()
+
+
+def _begun(request: Request) -> float | None:
+    """Return when the request came, on the clock."""
+    return getattr(request.state, "begun", None)
+
+
+def answered(result: Result, before: dict[str, float], total_s: float) -> dict[str, Any]:
+    """Return the body of an answer, but for the request's id."""
+    said = result.to_dict()
+    times = {name: 1e3 * value for name, value in before.items()}
+    times |= {name: ms for name, ms in said["timings_ms"].items() if name != "total"}
+    body = {
+        "success": True,
+        "model_id": said["model_id"],
+        "predictions": said["predictions"],
+        "timings_ms": {**times, "total": 1e3 * total_s},
+        "model": {name: said["model"][name] for name in ("provider", "precision")},
+    }
+    return {**body, "note": said["note"]} if said["note"] else body

@@ -1,0 +1,370 @@
+"""The one door from the service to the runner: whatever runs models stands behind it.
+
+Nothing here knows of HTTP, and nothing else in the service touches a runner or a hub. All calls
+block and are made from worker threads; each takes a Stop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workbench.errors import (
+    BadRequestError,
+    InputMismatchError,
+    MissingFileError,
+    UnknownModelError,
+    UnsafePathError,
+    WorkbenchError,
+)
+from workbench.host import resident_bytes
+from workbench.inference.results import Outputs, Result
+from workbench.models import store
+from workbench.timing import clock
+from workbench.units import shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workbench.inference.metrics import Metrics
+    from workbench.inference.runner import Runner
+    from workbench.models.cache import CacheInfo
+    from workbench.models.hub import ModelHub
+    from workbench.models.model import Model
+    from workbench.stopping import Stop
+
+#: Models that may be given a name by requests: each costs a little memory, loaded or not.
+MOST_NAMES = 1_000
+#: Most runs of a warm-up that a request asks for.
+WARM_UP_RUNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a preload did: whether the model was there, and seconds of its load and warm-up."""
+
+    cached: bool
+    load_s: float
+    warmup_s: float
+
+
+class Engine:
+    """Runs and loads models for the service.
+
+    Parameters
+    ----------
+    runner : what runs them
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        #: ids that requests have loaded, and the file that they gave them (None: their own)
+        self._used: dict[str, Path | None] = {}
+        self._lock = threading.Lock()
+        #: of models in other processes; the hub counts those in this one
+        self._hits = self._misses = self._evictions = 0
+
+    @property
+    def hub(self) -> ModelHub:
+        """Where the models come from."""
+        return self._runner.hub
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counts and durations of all runs."""
+        return self._runner.metrics
+
+    def model(self, model_id: str) -> Model:
+        """Return the handle of a model by its id, never by a path.
+
+        Raises
+        ------
+        UnsafePathError, UnknownModelError : it is no id, or no model has it
+        """
+        store.check_id(model_id)
+        if store.is_path(model_id):
+            raise UnknownModelError(model_id, self.hub.ids())
+        return self.hub.handle(model_id)
+
+    # ── running ───────────────────────────────────────────────────────────────────────────────
+
+    def classify(self, picture: bytes, model_id: str, *, top_k: int, stop: Stop) -> Result:
+        """Classify the encoded file of a picture."""
+        model = self.model(model_id)
+        stop.check("The request")
+        with self._using(model):
+            answer = self._runner.classify(
+                picture, model=model, top_k=top_k, stop=stop, timeout_s=_limit_s(stop)
+            )
+        assert isinstance(answer, Result)
+        return answer
+
+    def classify_tensor(self, data: Any, model_id: str, *, top_k: int, stop: Stop) -> Result:
+        """Classify one ready input: nested lists in the model's own layout.
+
+        Raises
+        ------
+        BadRequestError : they are ragged, or no numbers
+        InputMismatchError : they do not fit the model's input
+        """
+        model = self.model(model_id)
+        port = next(p for p in model.inputs if p.name == model.image_input)
+        batch = as_array(data, port.dtype, "input.data")
+        rank = len(port.shape or (None,) * 4)
+        if batch.ndim == rank - 1:
+            batch = batch[None]
+        if batch.ndim != rank or len(batch) != 1:
+            raise InputMismatchError(
+                port.name, f"{port.dtype} {shape(batch.shape)}", f"one input, {port.describe()}"
+            )
+        stop.check("The request")
+        with self._using(model):
+            answer = self._runner.classify_tensor(
+                batch, model=model, top_k=top_k, stop=stop, timeout_s=_limit_s(stop)
+            )
+        assert isinstance(answer, Result)
+        return answer
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], model_id: str, *, stop: Stop) -> Outputs:
+        """Run any model on ready arrays and return its raw outputs."""
+        model = self.model(model_id)
+        stop.check("The request")
+        with self._using(model):
+            answer = self._runner.run(dict(feeds), model, stop=stop, timeout_s=_limit_s(stop))
+        assert isinstance(answer, Outputs)
+        return answer
+
+    # ── models in memory ──────────────────────────────────────────────────────────────────────
+
+    def preload(
+        self,
+        model_id: str,
+        *,
+        path: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        warmup: bool = False,
+        stop: Stop | None = None,
+    ) -> Loaded:
+        """Load a model, under a name of the client's choice where a path is given.
+
+        Raises
+        ------
+        UnsafePathError : the path leads out of ``MODEL_DIR``, also by a link
+        MissingFileError : there is no such file
+        """
+        store.check_id(model_id)
+        if store.is_path(model_id):
+            raise UnsafePathError(model_id, "a name that does not end in '.onnx'")
+        hub = self.hub
+        file = None if path is None else self.file_below(path)
+        if file is not None and metadata is None and self._is_own(model_id, file):
+            file = None  # with its description
+        if file is None and model_id not in hub:
+            raise UnknownModelError(model_id, hub.ids())
+        if file is not None and model_id not in hub and len(hub) >= MOST_NAMES:
+            raise BadRequestError("model_id", model_id, f"one of the {MOST_NAMES} names in use")
+        cached = self._is_cached(model_id, file, named=metadata is not None or file is not None)
+        begun = clock()
+        held = None if cached or not self._runner.isolated else self.live()
+        model = self._runner.load(
+            model_id, path=file, metadata=metadata, timeout_s=_limit_s(stop), stop=stop
+        )
+        self._note(model_id, file)
+        self._count(model_id, held)
+        load_s, warmup_s = clock() - begun, 0.0
+        if warmup:
+            begun = clock()
+            self._runner.warm_up(model, WARM_UP_RUNS, stop=stop)
+            warmup_s = clock() - begun
+        return Loaded(cached, load_s, warmup_s)
+
+    def _is_cached(self, model_id: str, file: Path | None, *, named: bool) -> bool:
+        """Say whether a model is in memory already, from the same file."""
+        with self._lock:
+            known = model_id in self._used and (file is None or self._used[model_id] == file)
+        return (known or not named) and self._runner.holds(self.hub.handle(model_id))
+
+    @contextmanager
+    def _using(self, model: Model) -> Iterator[None]:
+        """Count the use of a model, and whether it had to be loaded for it."""
+        held = self._held(model.id) if self._runner.isolated else None
+        yield
+        self._count(model.id, held)
+
+    def _held(self, model_id: str) -> frozenset[str] | None:
+        """Return the models in memory elsewhere; None where this one is, and nothing has to go."""
+        return None if self.holds(model_id) else self.live()
+
+    def _count(self, model_id: str, held: frozenset[str] | None) -> None:
+        """Count a use in other processes, as far as answers tell; the hub counts those here."""
+        if not self._runner.isolated:
+            return
+        gone = frozenset[str]() if held is None else held - self.live()
+        with self._lock:
+            self._hits += held is None
+            self._misses += held is not None
+            self._evictions += len(gone)
+
+    def _note(self, model_id: str, file: Path | None = None) -> None:
+        """Remember which file a request gave a name to."""
+        with self._lock:
+            if model_id not in self._used and len(self._used) >= MOST_NAMES:
+                self._used.pop(next(iter(self._used)))
+            if file is not None or model_id not in self._used:
+                self._used[model_id] = file
+
+    def _is_own(self, model_id: str, file: Path) -> bool:
+        """Say whether a file is the one that lies on a shelf under this very id."""
+        try:
+            return store.find(model_id, self.hub.shelves).path.resolve() == file
+        except UnknownModelError:
+            return False
+
+    def file_below(self, path: str) -> Path:
+        """Return the file that a client names, which lies below ``MODEL_DIR`` after links."""
+        expected = "the path of a file below MODEL_DIR, relative to it"
+        root = self.hub.shelf.models
+        if "\0" in path or "\\" in path or path.startswith(("/", "~")) or ":" in path[:3]:
+            raise UnsafePathError(path, expected)
+        try:
+            real_root = root.resolve()
+            file = (real_root / path).resolve()
+        except (OSError, RuntimeError, ValueError) as error:
+            raise UnsafePathError(path, expected) from error
+        if not file.is_relative_to(real_root) or file == real_root:
+            raise UnsafePathError(path, expected)
+        if not file.is_file():
+            raise MissingFileError(path, "model file", "is not in MODEL_DIR")
+        return file
+
+    def unload(self, model_id: str) -> tuple[bool, int | None]:
+        """Close a model's session; return whether it had one, and the bytes given back."""
+        model = self.model(model_id)
+        held = self._runner.holds(model)
+        before = resident_bytes()
+        self._runner.unload(model)
+        after = resident_bytes()
+        freed = None if before is None or after is None or self._runner.isolated else before - after
+        return held, None if freed is None else max(0, freed)
+
+    def pull(
+        self,
+        source: str,
+        model_id: str,
+        *,
+        sha256: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """Fetch a model onto the writable shelf, under the rules of every download."""
+        store.check_id(model_id)
+        if store.is_path(model_id):
+            raise UnsafePathError(model_id, "a name that does not end in '.onnx'")
+        self.hub.pull(source, model_id, sha256=sha256, metadata=metadata, progress=False, stop=stop)
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Describe every model, a row each."""
+        held = self.live()
+        return [
+            {**row, "state": "live"} if row["id"] in held and row["state"] == "cold" else row
+            for row in self.hub.rows()
+        ]
+
+    def live(self) -> frozenset[str]:
+        """Return the ids of the models in memory where they run."""
+        return frozenset(self._runner.live)
+
+    def holds(self, model_id: str) -> bool:
+        """Say whether a model is in memory where it runs."""
+        try:
+            return self._runner.holds(self.model(model_id))
+        except WorkbenchError:  # its file has gone
+            return False
+
+    @property
+    def restarts(self) -> int:
+        """Workers that ended and were replaced; none where models run in this process."""
+        return self._runner.replaced
+
+    def cache_info(self) -> CacheInfo:
+        """Return how the caches of models have done, here or where models run."""
+        info = self.hub.cache_info()
+        if not self._runner.isolated:
+            return info
+        live = [row["size_bytes"] for row in self.rows() if row["state"] == "live"]
+        with self._lock:
+            return replace(
+                info, hits=self._hits, misses=self._misses, evictions=self._evictions,
+                live=len(live), bytes=sum(live),
+            )  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """Return what is in memory, and how the cache has done."""
+        info = self.cache_info()
+        rows = [row for row in self.rows() if row["state"] == "live"]
+        return {
+            "models": [
+                {
+                    "model_id": row["id"],
+                    "size_bytes": row["size_bytes"],
+                    "memory_bytes": row["memory_bytes"],
+                    "provider": row["provider"],
+                    "threads": row["threads"],
+                }
+                for row in rows
+            ],
+            "cache": {
+                "hits": info.hits,
+                "misses": info.misses,
+                "evictions": info.evictions,
+                "live": info.live,
+                "max_models": info.max_models,
+                "bytes": info.bytes,
+                "max_bytes": info.max_bytes,
+            },
+        }
+
+    def close(self) -> None:
+        """Let go of what runs; the hub stays its owner's."""
+        self._runner.close()
+
+
+def _limit_s(stop: Stop | None) -> float | None:
+    """Return what is left of a request's time as the limit of a run; None for the runner's own."""
+    return None if stop is None or stop.timeout_s is None else max(stop.remaining_s, 1e-3)
+
+
+def as_array(data: Any, dtype: str, where: str) -> NDArray[Any]:
+    """Return nested lists of numbers as an array of some type.
+
+    Raises
+    ------
+    BadRequestError : they are ragged, no numbers, or out of the type's range
+    """
+    try:
+        array = np.asarray(data)
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise ValueError("no numbers")
+        wanted = np.dtype(dtype)
+        if wanted.kind in "iu" and array.dtype.kind == "f":
+            raise ValueError("fractions")
+        with np.errstate(over="raise", invalid="raise"):
+            made = array.astype(wanted)
+        if wanted.kind in "iu" and not (made == array).all():
+            raise ValueError("out of range")
+        if wanted.kind == "f" and not np.isfinite(made).all():
+            raise ValueError("out of range")
+    except WorkbenchError:
+        raise
+    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
+        kind = f"{type(data).__name__} ({error})"
+        raise BadRequestError(where, kind, f"nested lists of equal length of {dtype}") from error
+    return made

@@ -1,0 +1,207 @@
+"""What every request passes before a route sees it, outermost first.
+
+Its id, and the last net under everything that fails; the name it asked for; where its page comes
+from; its key; its rate. Plain ASGI, since nothing here reads a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import MutableMapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from workbench.errors import (
+    BadRequestError,
+    CancelledError,
+    EngineMemoryError,
+    MethodNotAllowedError,
+    NotFoundError,
+    QueueFullError,
+    RateLimitedError,
+    UnauthorisedError,
+    WorkbenchError,
+)
+from workbench.service import journal
+from workbench.service.admission import ClientGoneError
+from workbench.service.problem import InternalError, envelope, headers_of, status_of
+from workbench.service.traffic import Served, Traffic
+from workbench.timing import clock
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from workbench.service.policy import Policy
+
+#: What a client may choose as the id of its request.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+#: The only address that needs no key.
+OPEN = frozenset({"/health"})
+#: Seconds after which there is likely to be room for another body.
+_BODIES_S = 2.0
+
+
+class Gate:
+    """The outermost layer of the service.
+
+    Parameters
+    ----------
+    app : the routes
+    policy : what is allowed
+    traffic : where each request is counted
+    """
+
+    def __init__(self, app: ASGIApp, *, policy: Policy, traffic: Traffic) -> None:
+        self.app, self.policy, self.traffic = app, policy, traffic
+        # its storage has a thread of its own
+        self._rates = None if policy.rate is None else MovingWindowRateLimiter(MemoryStorage())
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        asked = headers.get(b"x-request-id", b"").decode("latin-1")
+        identity = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        state["request_id"] = identity
+        token = journal.request_id.set(identity)
+        started = state["begun"] = clock()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message.setdefault("headers", [])
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", identity.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        held_bytes = 0
+
+        async def receiving() -> Message:
+            nonlocal held_bytes
+            message = await receive()
+            came = len(message.get("body", b""))
+            held_bytes += came
+            self._held_bytes += came
+            if self._held_bytes > self.policy.held_bytes:
+                raise QueueFullError(
+                    self._held_bytes, self.policy.held_bytes, _BODIES_S, in_bytes=True
+                )
+            return message
+
+        self.traffic.open += 1
+        try:
+            try:
+                self._check(scope, headers, state)
+                await self.app(scope, receiving, sending)
+            except ClientGoneError:
+                state["code"] = "cancelled"
+            except (Exception, asyncio.CancelledError) as error:  # nothing goes by unclassified
+                if status:  # the answer is under way: nothing can be said any more
+                    raise
+                await answer(error, scope)(scope, receive, sending)
+        finally:
+            self._held_bytes -= held_bytes
+            self.traffic.open -= 1
+            self._note(scope, status or 499, clock() - started)
+            journal.request_id.reset(token)
+
+    def _note(self, scope: Scope, status: int, took_s: float) -> None:
+        """Count a request, and write it down; 499 is one whose client left."""
+        state, route = scope["state"], _route(scope)
+        facts = {"method": scope["method"], "route": route, "status": status}
+        facts |= {name: state.get(name, "") for name in ("code", "model", "key")}
+        served = Served(route, scope["method"], status, facts["code"], facts["model"])
+        self.traffic.add(served, took_s)
+        journal.tell(facts, took_s, state["request_id"])
+
+    def _check(
+        self, scope: Scope, headers: dict[bytes, bytes], state: MutableMapping[str, Any]
+    ) -> None:
+        policy = self.policy
+        host = headers.get(b"host", b"").decode("latin-1")
+        if not policy.knows_host(_name(host)):
+            raise BadRequestError("The Host header", host, "a name of this service")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin not in policy.origins and urlsplit(origin).netloc != host:
+            raise BadRequestError("The Origin header", origin, "a page that is allowed here")
+        who = (scope.get("client") or ("",))[0]
+        if policy.keys and scope["path"] not in OPEN:
+            holder = policy.keys.holder(scope["headers"])
+            if holder is None:
+                self._limit(f"stranger {who}")
+                raise UnauthorisedError
+            state["key"] = who = holder
+        if scope["path"] not in OPEN:
+            self._limit(who)
+
+    def _limit(self, who: str) -> None:
+        rate = self.policy.rate
+        if rate is None or self._rates is None or self._rates.hit(rate, who):
+            return
+        window = self._rates.get_window_stats(rate, who)
+        raise RateLimitedError(str(rate), max(1.0, window.reset_time - time.time()))
+
+
+def _name(host: str) -> str:
+    """Return a Host header without its port: ``[::1]:3000`` is ``::1``."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+def _route(scope: Scope) -> str:
+    """Return the pattern of the route that answered; strangers' addresses are all one."""
+    route = scope.get("route")
+    return str(getattr(route, "path", "")) or "(none)"
+
+
+def answer(error: BaseException, scope: Scope) -> JSONResponse:
+    """Return the response to an error, whatever it is, and note its code."""
+    state: MutableMapping[str, Any] = scope.setdefault("state", {})
+    known = classified(error, scope["method"])
+    if known.code == "internal":
+        journal.log.error("A request failed in an unforeseen way.", exc_info=error)
+    elif status_of(known) >= 500:
+        journal.log.warning("%s", known)
+    state["code"] = known.code
+    protocol = "v2" if scope["path"].startswith("/v2") else ""
+    return JSONResponse(
+        envelope(known, state.get("request_id", ""), protocol=protocol),
+        status_code=status_of(known),
+        headers=headers_of(known),
+    )
+
+
+def classified(error: BaseException, method: str = "") -> WorkbenchError:
+    """Return an error of ours for anything that was raised."""
+    if isinstance(error, WorkbenchError):
+        return InternalError() if error.code == "internal" else error
+    if isinstance(error, HTTPException):
+        if error.status_code == 404:
+            return NotFoundError("page of that address")
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            return MethodNotAllowedError(method, [m for m in allowed.split(", ") if m])
+        if error.status_code < 500:
+            return BadRequestError("The request", error.detail, "what docs/API.md says")
+    if isinstance(error, MemoryError):
+        return EngineMemoryError("", "answering with", "the process has none left")
+    if isinstance(error, asyncio.CancelledError):  # the service ends
+        return CancelledError("The request")
+    return InternalError()

@@ -1,0 +1,87 @@
+"""What came over HTTP: requests by route, status, code and model. The runs are the runner's."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from workbench.inference.metrics import Tally
+
+#: Models that are told apart; the names of all others are strangers' and count as "other".
+MOST_MODELS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one request came to.
+
+    Attributes
+    ----------
+    route : the pattern of its address, such as ``/v2/models/{model}/infer``; never the address
+    code : of its error, or empty
+    model : id, or empty
+    """
+
+    route: str
+    method: str
+    status: int
+    code: str
+    model: str
+
+
+class Traffic:
+    """Counts of requests, safe to read from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._served: Counter[Served] = Counter()
+        self._times: dict[str, Tally] = {}
+        self._batches = Tally()
+        self._models: set[str] = set()
+        #: requests whose answer is not out yet
+        self.open = 0
+
+    def add(self, served: Served, took_s: float) -> None:
+        """Count one request."""
+        with self._lock:
+            if served.model and served.model not in self._models:
+                if len(self._models) >= MOST_MODELS:
+                    served = Served(
+                        served.route, served.method, served.status, served.code, "other"
+                    )
+                else:
+                    self._models.add(served.model)
+            self._served[served] += 1
+            if served.route not in self._times:
+                self._times[served.route] = Tally()
+            self._times[served.route].add(took_s)
+
+    def add_batch(self, size: int) -> None:
+        """Count the inputs of one request."""
+        with self._lock:
+            self._batches.add(float(size))
+
+    def served(self) -> dict[Served, int]:
+        """Return the counts."""
+        with self._lock:
+            return dict(self._served)
+
+    def times(self) -> dict[str, Tally]:
+        """Return how long requests took, by route."""
+        with self._lock:
+            return {k: Tally(list(t.counts), t.sum_s) for k, t in self._times.items()}
+
+    def batches(self) -> tuple[int, float]:
+        """Return the number of requests with inputs, and the number of their inputs."""
+        with self._lock:
+            return self._batches.n, self._batches.sum_s
+
+    def totals(self) -> dict[str, int]:
+        """Return requests, and those that ended in an error, by code."""
+        told: Counter[str] = Counter()
+        for served, number in self.served().items():
+            told["requests"] += number
+            if served.code:
+                told[served.code] += number
+        return dict(told)
