@@ -1,0 +1,296 @@
+"""The forms of an input, what is refused of each, and the limits, exact to the byte."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+
+import numpy as np
+import pytest
+
+from workbench.service.body import is_deep
+from workbench.service.policy import DEEPEST, MARGIN_BYTES
+
+EXECUTE = "/api/inference/execute"
+LIMIT = 3_000
+
+
+@pytest.fixture(scope="module")
+def narrow(start):
+    """Return a service that takes pictures of 3,000 bytes, two at a time."""
+    return start(max_image_bytes=LIMIT, max_batch=2)
+
+
+def top(response):
+    assert response.status_code == 200, response.text
+    return response.json()["predictions"][0]["label"]
+
+
+def code(response):
+    error = response.json()["error"]
+    assert set(error) == {"code", "message", "hint", "request_id"}
+    assert error["request_id"] == response.headers["x-request-id"]
+    return response.status_code, error["code"]
+
+
+def test_a_picture_in_every_form_gives_the_same_answer(service, red, png):
+    post = service.client.post
+    bare = base64.b64encode(png).decode()
+    answers = [
+        service.execute(red),
+        service.execute(bare),
+        post(EXECUTE, data={"model_id": "colours"}, files={"file": ("a.png", png, "image/png")}),
+        post(EXECUTE, params={"model_id": "colours"}, content=png,
+             headers={"Content-Type": "image/png"}),
+    ]  # fmt: skip
+    assert {top(answer) for answer in answers} == {"red"}
+    probabilities = {a.json()["predictions"][0]["probability"] for a in answers}
+    assert len(probabilities) == 1
+
+
+def test_options_come_with_every_form(service, red, png):
+    post = service.client.post
+    told = {"model_id": "colours", "top_k": "2", "timeout_ms": "20000"}
+    answers = [
+        service.execute(red, options={"top_k": 2, "timeout_ms": 20000}),
+        post(EXECUTE, data=told, files={"file": png}),
+        post(EXECUTE, params=told, content=png, headers={"Content-Type": "image/png"}),
+    ]
+    assert [len(a.json()["predictions"]) for a in answers] == [2, 2, 2]
+
+
+def test_a_body_without_a_type_or_with_curls_is_json(service, red):
+    body = json.dumps({"model_id": "colours", "input": {"data": red}})
+    for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        assert top(service.client.post(EXECUTE, content=body, headers=headers)) == "red"
+
+
+@pytest.mark.parametrize("batch_axis", [True, False])
+def test_a_ready_tensor_is_classified(service, batch_axis):
+    tensor = np.zeros((1, 3, 8, 8))
+    tensor[0, 1] = 1.0
+    data = tensor if batch_axis else tensor[0]
+    body = {"model_id": "colours", "input": {"type": "tensor", "data": data.tolist()}}
+    assert top(service.client.post(EXECUTE, json=body)) == "green"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ([[[1, 2], [3]]], (400, "bad_request")),
+        ([["a"]], (400, "bad_request")),
+        ([[[[1e39] * 8] * 8] * 3], (400, "bad_request")),
+        ("text", (400, "bad_request")),
+        (None, (400, "bad_request")),
+        ([[[[1.0] * 8] * 8] * 4], (422, "input_mismatch")),
+        ([[[[1.0] * 8] * 8] * 3] * 2, (422, "input_mismatch")),
+        ([1.0], (422, "input_mismatch")),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_refused(service, data, expected):
+    body = {"model_id": "colours", "input": {"type": "tensor", "data": data}}
+    assert code(service.client.post(EXECUTE, json=body)) == expected
+
+
+def test_text_waits_for_a_model_that_takes_it(service):
+    body = {"model_id": "colours", "input": {"type": "text", "data": "a cat"}}
+    assert code(service.client.post(EXECUTE, json=body)) == (422, "model_unsupported_inputs")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "/etc/passwd", "/tmp/abc", "./cat.png", "../cat.png", "~/cat.png", "cat.jpg",
+        "C:\\cat.png", "file:///etc/passwd", "https://example.org/cat.png",
+        "http://127.0.0.1/cat", "s3://bucket/cat", "ftp://x/y", "\\\\host\\share\\cat",
+        7, None, ["data:"], {"path": "/etc/passwd"},
+    ],
+)  # fmt: skip
+def test_a_path_or_an_address_is_never_followed(service, data):
+    assert code(service.execute(data)) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("", (400, "base64_invalid")),
+        ("abc", (400, "base64_invalid")),
+        ("ab-_", (400, "base64_invalid")),
+        ("ab c", (400, "base64_invalid")),
+        ("data:image/png,abc", (400, "base64_invalid")),
+        ("data:image/png;base64,abc", (400, "base64_invalid")),
+        ("aGVsbG8gd29ybGQh", (422, "not_an_image")),
+        (base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 40).decode(), (422, "corrupt_image")),
+        (base64.b64encode(b"8BPS\0\1" + b"\0" * 40).decode(), (415, "unsupported_format")),
+    ],
+)
+def test_what_is_no_picture_is_told_apart(service, data, expected):
+    assert code(service.execute(data)) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"  ", b"{", b"[]", b'"x"', b"null", b"{}", b'{"model_id": "colours"}', b"\xff{}",
+        b'{"model_id": "colours", "input": {"data": NaN}}',
+        b'{"model_id": "colours", "input": {"data": -Infinity}}',
+        b'{"model_id": 7, "input": {"data": "x"}}',
+        b'{"model_id": "", "input": {"data": "x"}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "path": "y"}',
+        b'{"model_id": "colours", "input": {"type": "file", "data": "x"}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"top_k": 0}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"top_k": "5"}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"top_k": true}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"timeout_ms": 0}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"timeout_ms": 1e999}}',
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": {"timeout_ms": 1e9}}',
+        b'{"model_id": "colours", "input": {"type": "tensor", "data": [1e999]}}',
+        b"[" * 100_000, b'{"a":' * 100_000, b"1" * 10_000,
+        b'{"model_id": "colours", "input": {"type": "tensor", "data": ' + b"[" * 40 + b"1"
+        + b"]" * 40 + b"}}",
+    ],
+)  # fmt: skip
+def test_a_body_that_says_nothing_sensible_is_a_bad_request(service, body):
+    headers = {"Content-Type": "application/json"}
+    assert code(service.client.post(EXECUTE, content=body, headers=headers)) == (400, "bad_request")
+
+
+def test_the_message_names_the_field_and_what_was_expected(service, red):
+    said = service.execute(red, options={"top_k": 0}).json()["error"]["message"]
+    assert said == "options.top_k is 0; expected greater than or equal to 1."
+    said = service.client.post(EXECUTE, json={"model_id": "colours"}).json()["error"]["message"]
+    assert said == "input is 'missing'; expected a value."
+
+
+def test_depth_is_counted_outside_strings():
+    at_limit = b"[" * DEEPEST + b"]" * DEEPEST
+    assert not is_deep(at_limit)
+    assert is_deep(b"[" + at_limit + b"]")
+    assert is_deep(b'{"a":' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1))
+    assert not is_deep(b'["' + b"[" * 100 + b'", "\\"' + b"{" * 100 + b'"]')
+    assert not is_deep(b"[" + b"[]," * 50 + b"1]")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "audio/wav", "video/mp4"])
+def test_other_types_of_body_are_refused(service, kind):
+    response = service.client.post(EXECUTE, content=b"x", headers={"Content-Type": kind})
+    assert code(response) == (415, "unsupported_media_type")
+
+
+def test_a_compressed_body_is_refused(service):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = service.client.post(EXECUTE, content=b"x", headers=headers)
+    assert code(response) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    ("fields", "files"),
+    [
+        ({"model_id": "colours"}, {}),
+        ({}, {"file": b"x"}),
+        ({"model_id": "colours", "top_k": "many"}, {"file": b"x"}),
+        ({"model_id": "colours", "top_k": "0"}, {"file": b"x"}),
+        ({"model_id": "colours", "colour": "red"}, {"file": b"x"}),
+        ({"model_id": "colours"}, {"one": b"x", "two": b"y"}),
+        ({f"f{i}": "x" for i in range(20)}, {"file": b"x"}),
+    ],
+)
+def test_a_form_that_says_nothing_sensible_is_a_bad_request(service, fields, files):
+    boundary = "workbench"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode()
+             for k, v in fields.items()]  # fmt: skip
+    parts += [f'--{boundary}\r\nContent-Disposition: form-data; name="{k}"; filename="a"\r\n\r\n'
+              .encode() + v + b"\r\n" for k, v in files.items()]  # fmt: skip
+    body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    assert code(service.client.post(EXECUTE, content=body, headers=headers)) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("header", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_form_that_is_none_is_a_bad_request(service, header):
+    response = service.client.post(EXECUTE, content=b"x", headers={"Content-Type": header})
+    assert code(response) == (400, "bad_request")
+
+
+# ── limits ────────────────────────────────────────────────────────────────────────────────────
+
+
+def raw(running, body: bytes, *, declared: int | None, kind: str) -> tuple[int, str]:
+    """Send a body byte by byte as it is, with or without its length, and return what came."""
+    head = (
+        f"POST {EXECUTE}?model_id=colours HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as sock:
+        if declared is not None:
+            sock.sendall(f"{head}Content-Length: {declared}\r\n\r\n".encode() + body)
+        else:
+            sock.sendall(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+            half = len(body) // 2
+            for part in (body[:half], body[half:], b""):
+                sock.sendall(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        answer = b""
+        while b"}" not in answer.partition(b"\r\n\r\n")[2]:
+            more = sock.recv(65536)
+            if not more:
+                break
+            answer += more
+    status = int(answer.split()[1])
+    return status, json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_raw_picture_is_limited_to_the_byte(narrow, chunked):
+    for size, expected in ((LIMIT, (422, "not_an_image")), (LIMIT + 1, (413, "image_too_large"))):
+        declared = None if chunked else size
+        assert raw(narrow, b"x" * size, declared=declared, kind="image/png") == expected
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_json_body_is_limited_to_the_byte(narrow, chunked):
+    most = LIMIT // 3 * 4 + MARGIN_BYTES
+    for size, expected in ((most, (400, "bad_request")), (most + 1, (413, "input_too_large"))):
+        body = b'{"x": "' + b"y" * (size - 9) + b'"}'
+        assert len(body) == size
+        declared = None if chunked else size
+        assert raw(narrow, body, declared=declared, kind="application/json") == expected
+
+
+def test_a_length_that_is_declared_too_large_is_refused_before_a_byte_came(narrow):
+    assert raw(narrow, b"", declared=10**12, kind="application/json") == (413, "input_too_large")
+
+
+def test_a_picture_of_exactly_the_limit_passes_as_base64_and_one_more_byte_does_not(narrow):
+    for size, expected in ((LIMIT, (422, "not_an_image")), (LIMIT + 1, (413, "image_too_large"))):
+        data = base64.b64encode(b"x" * size).decode()
+        assert code(narrow.execute(data)) == expected
+        assert code(narrow.execute(f"data:image/png;base64,{data}")) == expected
+        form = narrow.client.post(
+            EXECUTE, data={"model_id": "colours"}, files={"file": b"x" * size}
+        )
+        assert code(form) == expected
+
+
+def test_a_batch_has_a_limit_of_items_and_room_for_all_of_them(narrow):
+    post = narrow.client.post
+    item = {"data": base64.b64encode(b"x" * LIMIT).decode()}
+    two = post("/api/inference/batch", json={"model_id": "colours", "inputs": [item] * 2})
+    assert [one["error"]["code"] for one in two.json()["results"]] == ["not_an_image"] * 2
+    small = {"data": "aGk="}
+    three = post("/api/inference/batch", json={"model_id": "colours", "inputs": [small] * 3})
+    assert code(three) == (413, "batch_too_large")
+    none = post("/api/inference/batch", json={"model_id": "colours", "inputs": []})
+    assert code(none) == (400, "bad_request")
+
+
+def test_a_batch_of_files_is_answered_in_their_order(service, png):
+    files = [("file", ("a", png)), ("file", ("b", b"no picture")), ("file", ("c", png))]
+    response = service.client.post(
+        "/api/inference/batch", data={"model_id": "colours", "top_k": "1"}, files=files
+    )
+    told = response.json()["results"]
+    assert [one.get("error", {}).get("code") for one in told] == [None, "not_an_image", None]
+    assert all(set(one) == {"error"} or one["predictions"][0]["label"] == "red" for one in told)
+    assert {one.get("request_id", one.get("error", {}).get("request_id")) for one in told} == {
+        response.headers["x-request-id"]
+    }

@@ -1,0 +1,75 @@
+"""Models of strangers in the service: they are stopped, they crash, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from service_tools import until
+
+from tests.graphs import PLAIN, deadly, means
+
+
+@pytest.fixture
+def served(command, tmp_path):
+    """Return a service with a model that brings its process down, and a good one."""
+    models = tmp_path / "models"
+    (models / "metadata").mkdir(parents=True)
+    deadly(models / "deadly.onnx")
+    means(models / "colours.onnx")
+    (models / "metadata" / "colours.json").write_text(json.dumps(PLAIN))
+    return command("--workers", "2", "--models", "colours", MODEL_DIR=str(models))
+
+
+def divide(client: httpx.Client, x: int) -> httpx.Response:
+    inputs = [{"name": "x", "datatype": "INT64", "shape": [1], "data": [x]}]
+    return client.post("/v2/models/deadly/infer", json={"inputs": inputs})
+
+
+def test_a_model_that_crashes_costs_one_error_and_its_worker_is_replaced(served, red):
+    good = {"model_id": "colours", "input": {"data": red}}
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        assert divide(client, 2).json()["outputs"][0]["data"] == [-(2**63)]
+        for _ in range(2):
+            answer = divide(client, 0)
+            assert (answer.status_code, answer.json()["code"]) == (500, "worker_crashed")
+            assert "SIGFPE" in answer.json()["error"]
+            assert client.post("/api/inference/execute", json=good).status_code == 200
+        assert divide(client, 2).status_code == 200
+        assert "workbench_worker_restarts_total 2.0" in client.get("/metrics").text
+        assert client.get("/health").json()["ready"] is True
+    assert served.end() == 0
+
+
+def test_status_knows_what_is_in_memory_elsewhere(served, red):
+    good = {"model_id": "colours", "input": {"data": red}}
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        for _ in range(3):
+            client.post("/api/inference/execute", json=good)
+        told = client.get("/api/inference/status").json()
+        assert [model["model_id"] for model in told["models"]] == ["colours"]
+        assert told["cache"]["hits"] == 3
+        assert told["cache"]["misses"] == 1
+        assert client.get("/v2/models/colours/ready").status_code == 200
+        assert client.delete("/api/inference/models/colours").json()["unloaded"] is True
+        assert client.get("/v2/models/colours/ready").status_code == 503
+        assert client.delete("/api/inference/models/colours").json()["unloaded"] is False
+    assert served.end(signal.SIGTERM) == 0
+
+
+def test_its_workers_end_with_it(served):
+    def children() -> list[int]:
+        tasks = Path(f"/proc/{served.process.pid}/task")
+        return [int(pid) for task in tasks.glob("*/children") for pid in task.read_text().split()]
+
+    mine = children()
+    assert mine
+    served.process.kill()
+    served.process.wait()
+    begun = time.monotonic()
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in mine))
+    assert time.monotonic() - begun < 20

@@ -1,0 +1,114 @@
+"""Work in the background."""
+
+from __future__ import annotations
+
+import pytest
+from service_tools import until
+
+from workbench.service import job as jobs
+
+JOBS = "/api/inference/jobs"
+
+
+def begin(running, inputs, **more):
+    body = {"model_id": "colours", "inputs": inputs} | more
+    response = running.client.post(JOBS, json=body)
+    assert response.status_code == 202, response.text
+    assert response.headers["location"] == f"{JOBS}/{response.json()['job_id']}"
+    return response.json()["job_id"]
+
+
+def state(running, job):
+    return running.client.get(f"{JOBS}/{job}").json()
+
+
+def test_a_job_is_done_in_the_background_and_keeps_what_it_found(service, red):
+    job = begin(service, [{"data": red}] * 30 + [{"data": "x.png"}])
+    assert until(lambda: state(service, job)["state"] == "done")
+    told = state(service, job)
+    assert (told["done"], told["total"]) == (31, 31)
+    assert [one["predictions"][0]["label"] for one in told["results"][:30]] == ["red"] * 30
+    assert told["results"][30]["error"]["code"] == "bad_request"
+    gone = service.client.delete(f"{JOBS}/{job}")
+    assert gone.json()["state"] == "done"
+    assert service.client.get(f"{JOBS}/{job}").status_code == 404
+
+
+def test_a_job_can_be_ended_and_what_it_has_stays(service, red):
+    job = begin(service, [{"data": red}], model_id="endless")
+    assert until(lambda: state(service, job)["state"] == "running")
+    behind = begin(service, [{"data": red}])
+    assert state(service, behind)["state"] == "queued"
+    ended = service.client.delete(f"{JOBS}/{job}").json()
+    assert (ended["state"], ended["done"], ended["total"]) == ("cancelled", 0, 1)
+    assert until(lambda: state(service, behind)["state"] == "done")
+    assert until(lambda: service.desk.admission.running == 0)
+
+
+def test_a_job_never_fills_the_queue(start, red):
+    running = start(workers=1, queue_limit=1)
+    job = begin(running, [{"data": red}] * 50)
+    assert running.execute(red).status_code == 200
+    assert until(lambda: state(running, job)["state"] == "done")
+    assert all("predictions" in one for one in state(running, job)["results"])
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"model_id": "nowhere", "inputs": [{"data": "x"}]}, (404, "unknown_model")),
+        ({"model_id": "colours", "inputs": []}, (400, "bad_request")),
+        ({"model_id": "colours", "inputs": [{"data": "x"}] * 1001}, (400, "bad_request")),
+        ({"model_id": "colours"}, (400, "bad_request")),
+    ],
+)
+def test_what_could_never_be_done_is_refused_at_once(service, body, expected):
+    response = service.client.post(JOBS, json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == expected
+
+
+def test_a_form_is_no_job(service, png):
+    response = service.client.post(JOBS, data={"model_id": "colours"}, files={"file": png})
+    assert response.json()["error"]["code"] == "unsupported_media_type"
+
+
+def test_a_job_that_is_not_there_is_not_found(service):
+    for method in ("GET", "DELETE"):
+        response = service.client.request(method, f"{JOBS}/nowhere")
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_old_jobs_make_room_and_running_ones_do_not(start, red, monkeypatch):
+    running = start()
+    monkeypatch.setattr(jobs, "KEPT", 2)
+    first = begin(running, [{"data": red}])
+    assert until(lambda: state(running, first)["state"] == "done")
+    second = begin(running, [{"data": red}], model_id="endless")
+    third = begin(running, [{"data": red}], model_id="endless")
+    assert running.client.get(f"{JOBS}/{first}").status_code == 404
+    body = {"model_id": "colours", "inputs": [{"data": red}]}
+    full = running.client.post(JOBS, json=body)
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "queue_full")
+    for job in (second, third):
+        assert running.client.delete(f"{JOBS}/{job}").json()["state"] == "cancelled"
+
+
+def test_jobs_that_wait_have_a_limit_of_bytes(start, red, monkeypatch):
+    running = start()
+    monkeypatch.setattr(type(running.desk.policy), "held_bytes", 2_000)
+    first = begin(running, [{"data": red}], model_id="endless")
+    body = {"model_id": "colours", "inputs": [{"data": "x" * 1_800}]}
+    full = running.client.post(JOBS, json=body)
+    assert (full.status_code, full.json()["error"]["code"]) == (503, "queue_full")
+    running.client.delete(f"{JOBS}/{first}")
+    second = begin(running, [{"data": red}])
+    assert until(lambda: state(running, second)["state"] == "done")
+
+
+def test_jobs_end_with_the_service(command, shelf, red):
+    import httpx
+
+    served = command(MODEL_DIR=str(shelf))
+    body = {"model_id": "endless", "inputs": [{"data": red}]}
+    assert httpx.post(f"{served.url}{JOBS}", json=body).status_code == 202
+    assert served.end() == 0
