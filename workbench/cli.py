@@ -661,6 +661,11 @@ def nginx(
     from workbench.service.proxy import nginx as site
 
     given = Settings()
+    if given.tls_cert is not None:
+        raise ConfigError(
+            "TLS_CERT", str(given.tls_cert), "not set: behind nginx it is nginx that speaks TLS",
+            "The files for nginx are --tls-cert and --tls-key.",
+        )  # fmt: skip
     named = {"tls_cert": tls_cert, "tls_key": tls_key}
     files = {name: path for name, path in named.items() if path is not None}
     typer.echo(site(Policy.of(given), port=given.port, names=names, **files), nl=False)

@@ -92,6 +92,13 @@ def test_what_would_break_the_site_is_refused(names, key):
     assert "expected" in str(caught.value)
 
 
+def test_a_service_that_speaks_tls_itself_needs_no_site(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TLS_CERT", "cert.pem")
+    assert main(["nginx", "a.example"]) == 1
+    assert "behind nginx it is nginx that speaks TLS" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("host", "place"),
     [("0.0.0.0", "127.0.0.1:1"), ("::1", "[::1]:1"), ("192.0.2.7", "192.0.2.7:1")],
