@@ -274,10 +274,13 @@ def without_credentials(address: str) -> str:
 
     >>> without_credentials("https://me:secret@a.example/m.onnx?X-Amz-Signature=1#k")
     'https://a.example/m.onnx?…'
+    >>> without_credentials("me:secret@a.example/m.onnx")
+    'a.example/m.onnx'
     """
     scheme, mark, rest = address.partition("://")
-    if not mark:
-        return address
+    if not mark:  # a path, or an address whose scheme was forgotten
+        who, at, place = re.split(r"[/?#\\]", address, maxsplit=1)[0].rpartition("@")
+        return place + address[len(who + at + place) :] if at and ":" in who else address
     place = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     host = place.rpartition("@")[2]
     if not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", host):
@@ -301,7 +304,8 @@ def _problem(problem: ErrorDetails, given: Mapping[str, object]) -> ConfigError:
         name = variable
     seen = "(hidden)" if bare in ("API_KEYS", "HF_TOKEN") else problem["input"]
     if bare in ("MIRRORS", "IPFS_GATEWAYS", "HF_ENDPOINT"):
-        seen = without_credentials(str(seen))
+        many = seen if isinstance(seen, (tuple, list)) else (seen,)
+        seen = ", ".join(without_credentials(str(place)) for place in many)
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ConfigError(name, seen, words[:1].lower() + words[1:])
 

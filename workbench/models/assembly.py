@@ -415,6 +415,9 @@ def mapping_of(metadata: Mapping[str, Any] | str | Path | None) -> dict[str, Any
     if metadata is None:
         return {}
     if isinstance(metadata, (str, Path)):
+        shown = without_credentials(str(metadata))
+        if "://" in str(metadata) or shown != str(metadata):
+            raise ConfigError("metadata", shown, "a path or a mapping: no address is fetched")
         try:
             metadata = read_json(Path(metadata).expanduser(), "metadata file")
         except ValueError as error:
