@@ -31,7 +31,7 @@ from workbench.errors import (
 from workbench.models import gate, lock, store
 from workbench.models.evidence import read_spec
 from workbench.models.foreign import recognise
-from workbench.models.labels import as_labels, read_json
+from workbench.models.labels import as_labels, named_file, read_json, read_labels
 from workbench.models.part import Workshop, not_writable, settle
 from workbench.models.progress import Bar, Shown
 from workbench.models.transfer import Item, Place, telling, transfer
@@ -234,7 +234,7 @@ class Assembly:
         self._write(f"metadata/{self.name}.json", "metadata", told, told)
 
     def _weigh(self, file: Path, told: Mapping[str, Any]) -> None:
-        folders = (*self.shelf.labels_folders(), self.shop.folder)
+        folders = tuple(self.shelf.labels_folders())
         spec = read_spec(self.name, file, facts=self.facts, metadata=told, labels_dir=folders)
         if spec.image is not None and "preprocessing" in told:
             spec.pipeline()
@@ -411,15 +411,20 @@ def same_file(path: Path, made: _Made) -> bool:
 
 
 def mapping_of(metadata: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
-    """Return the fields of a description that a caller gave, as they are written."""
+    """Return the fields of a description that a caller gave, as they are written.
+
+    Labels that it names lie beside it, where it is a file; they are taken into it.
+    """
     if metadata is None:
         return {}
+    beside: Path | None = None
     if isinstance(metadata, (str, Path)):
         shown = without_credentials(str(metadata))
         if "://" in str(metadata) or shown != str(metadata):
             raise ConfigError("metadata", shown, "a path or a mapping: no address is fetched")
         try:
-            metadata = read_json(Path(metadata).expanduser(), "metadata file")
+            beside = Path(metadata).expanduser()
+            metadata = read_json(beside, "metadata file")
         except ValueError as error:
             if isinstance(error, WorkbenchError):
                 raise
@@ -430,6 +435,10 @@ def mapping_of(metadata: Mapping[str, Any] | str | Path | None) -> dict[str, Any
         told: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError("metadata", metadata, f"values that fit JSON ({error})") from error
+    if beside is not None and isinstance(told.get("labels"), str):
+        with suppress(MissingFileError):  # then it is one of the shelf's
+            folders = (beside.parent, beside.parent / "labels", beside.parent.parent / "labels")
+            told["labels"] = list(read_labels(named_file(told["labels"], folders)))
     return told
 
 
