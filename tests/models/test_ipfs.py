@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import time
 
 import pytest
 from faults import Faults, file, sha256
@@ -349,6 +350,32 @@ def test_without_an_archive_a_sha256_is_required(gateways, hub, model):
         take(hub, f"ipfs://{name}")
     handle = take(hub, f"ipfs://{name}", sha256=sha256(model))
     assert handle.path.read_bytes() == model
+
+
+@pytest.mark.parametrize("kind", ["raw", "car", "unproven"])
+def test_a_time_limit_leaves_nothing_that_is_not_taken_up(gateways, hub, model, kind):
+    name, parts = chunked(model)
+    body, known, told = archive(*parts), {}, CAR
+    if kind == "raw":
+        name, body, told = text_of(v1(model, 0x55)), model, {}
+    elif kind == "unproven":
+        body, known, told = model, {"sha256": sha256(model)}, {}
+
+    def slowly(request):
+        head = f"Content-Length: {len(body)}\r\n"
+        head += "".join(f"Content-Type: {value}\r\n" for value in told.values())
+        request.send(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
+        for at in range(0, len(body), 2000):
+            request.send(body[at : at + 2000])
+            time.sleep(0.05)
+
+    gateways[0].routes[f"/ipfs/{name}"] = slowly
+    with pytest.raises(errors.DownloadError, match="longer than the limit") as caught:
+        take(hub, f"ipfs://{name}", timeout_s=0.5, **known)
+    assert "begins anew" in caught.value.hint
+    assert "taken up" not in str(caught.value)
+    assert list(hub.shelf.models.iterdir()) == []
+    assert gateways[1].asked == []
 
 
 def test_a_codec_that_cannot_be_checked_needs_a_sha256(gateways, hub, model):

@@ -330,6 +330,32 @@ def test_the_total_time_is_limited_however_slowly_it_comes(server, hub, shelf, m
     assert "x" not in hub
 
 
+def test_what_had_come_when_the_time_was_over_is_taken_up_as_it_is_told(
+    server, hub, shelf, model, monkeypatch
+):
+    def hanging(request):
+        request.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(model)}\r\n\r\n".encode())
+        request.send(model[:60_000])
+        request.wait_until_hung_up()
+
+    monkeypatch.setattr(fetch, "STALL_S", 60.0)
+    server.routes["/x.onnx"] = lambda r: hanging(r) if r.number == 0 else r.file(model)
+    with pytest.raises(errors.DownloadError, match="taken up next time"):
+        pull(hub, f"{server.url}/x.onnx", timeout_s=3.0, sha256=sha256(model))
+    assert [p.name[:6] for p in shelf.iterdir()] == [".pull-"]
+    pull(hub, f"{server.url}/x.onnx", sha256=sha256(model))
+    assert server.asked[-1].start == 60_000
+    assert left(shelf) == ["metadata/x.json", "models.lock", "x.onnx"]
+
+
+@pytest.mark.parametrize("mark", ["sha256:", "SHA256:", "Sha256-", " "])
+def test_a_hash_may_be_written_as_other_tools_write_it(server, hub, model, mark):
+    server.routes["/x.onnx"] = file(model)
+    assert pull(hub, f"{server.url}/x.onnx", sha256=mark + sha256(model).upper()).id == "x"
+    with pytest.raises(errors.ConfigError, match="64 hexadecimal digits"):
+        pull(hub, f"{server.url}/y.onnx", sha256=f"md5:{sha256(model)}")
+
+
 @pytest.mark.parametrize(
     "route",
     [trickle(b"\x08" * 90_000, 50, 0.05), lambda request: request.wait_until_hung_up()],

@@ -229,9 +229,17 @@ def known_sha256(sha256: str | Mapping[str, str] | None) -> dict[str, str]:
     Raises
     ------
     ConfigError : something that is no sha256
+
+    Examples
+    --------
+    >>> known_sha256("SHA256:" + "AB" * 32)[""][:6]
+    'ababab'
     """
     told = sha256 if isinstance(sha256, Mapping) else {} if sha256 is None else {"": sha256}
-    for value in told.values():
-        if not isinstance(value, str) or not _HEX.fullmatch(value.removeprefix("sha256:")):
+    found = {}
+    for name, value in told.items():
+        plain = re.sub(r"(?i)^sha256[:-]", "", value.strip()) if isinstance(value, str) else ""
+        if not _HEX.fullmatch(plain):
             raise ConfigError("sha256", value, "64 hexadecimal digits")
-    return {name: value.removeprefix("sha256:").lower() for name, value in told.items()}
+        found[name] = plain.lower()
+    return found

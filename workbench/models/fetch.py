@@ -504,7 +504,8 @@ class Fetcher:
                     often = f", {count(turn, 'time')}" if turn > 1 else ""
                     raise DownloadError(shown, f"{broken.reason}{often}") from broken
                 pause_s = PAUSE_S * 2 ** (turn - 1) if broken.wait_s is None else broken.wait_s
-                if pause_s >= min(self.left_s, WAIT_S):
+                self.tick()  # a silence that lasted until the time limit is that
+                if broken.wait_s is not None and pause_s >= min(self.left_s, WAIT_S):
                     raise DownloadError(
                         shown,
                         f"{broken.reason}; it asks for {seconds(pause_s)} of peace, and "

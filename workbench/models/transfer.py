@@ -96,14 +96,16 @@ def transfer(fetcher: Fetcher, item: Item, part: Part, look: Look, meter: Meter)
     """
     failures: list[WorkbenchError] = []
     for place in item.places:
-        fetcher.tick()
         try:
+            fetcher.tick()
             _from(fetcher, place, item, part, look, meter)
             part.finish()
             fetcher.whole_bytes += part.size
             return place
         except (FetchError, ChecksumError, MissingFileError) as error:
             if isinstance(error, DownloadError) and error.resumes:
+                if part.lost:
+                    error.hint = "It begins anew next time. Raise timeout_s= or DOWNLOAD_TIMEOUT."
                 raise
             failures.append(error)
     if not failures:
@@ -129,6 +131,8 @@ def _from(fetcher: Fetcher, place: Place, item: Item, part: Part, look: Look, me
     def begin(total: int | None) -> None:
         meter(part.size, total if item.size_bytes is None else item.size_bytes)
 
+    # a disk, a bucket and a gateway of IPFS are read from their beginning each time
+    part.lost = place.cid is not None or not place.address.startswith(("http://", "https://"))
     for last in (False, True):
         fetcher.received_bytes = fetcher.whole_bytes
         if place.cid is not None:
