@@ -30,7 +30,6 @@ from workbench.preprocessing.steps import (
     NormalizeBatch,
     Resize,
     ResizeCrop,
-    ResizeSampled,
     Step,
 )
 from workbench.stopping import Stop
@@ -271,40 +270,6 @@ def test_the_picture_shows_recipes_and_effects(photos):
 def test_the_recipe_that_is_named_and_in_use_is_shown_once():
     found = diagnose("cifar10-small", [wb.example("cat")] * 3)
     assert str(found).count("named, in use") == 1
-
-
-# ── scaling as OpenCV does it ─────────────────────────────────────────────────────────────────
-
-
-def test_sampling_looks_up_between_two_pixels_and_averages_nothing_else():
-    row = np.array([0, 10, 200, 30, 40, 50, 60, 70], np.uint8)
-    picture = np.repeat(row[None, :, None], 3, 2).repeat(2, 0)
-    half = np.asarray(ResizeSampled((2, 4)).apply(Image.fromarray(picture)))
-    assert half[0, :, 0].tolist() == [5, 115, 45, 65]
-    quarter = np.asarray(ResizeSampled((2, 2)).apply(Image.fromarray(picture)))
-    assert quarter[0, :, 0].tolist() == [105, 55]
-    nearest = np.asarray(ResizeSampled((2, 4), "nearest").apply(Image.fromarray(picture)))
-    assert nearest[0, :, 0].tolist() == [0, 200, 40, 60]
-
-
-def test_sampled_cubic_weights_are_opencvs():
-    step = np.array([0, 0, 0, 0, 200, 200, 200, 200], np.uint8)
-    picture = np.repeat(step[None, :, None], 3, 2)
-    twice = np.asarray(ResizeSampled((1, 16), "bicubic").apply(Image.fromarray(picture)))
-    # a = −0.75, a quarter beyond the pixel: −0.10546875, 0.87890625, 0.26171875, −0.03515625
-    assert twice[0, 7:9, 0].tolist() == [round(200 * (0.26171875 - 0.03515625)),
-                                         round(200 * (0.87890625 - 0.10546875))]  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
-def test_enlarging_samples_as_pillow_filters(kind):
-    picture = np.random.default_rng(1).integers(0, 256, (9, 7, 3), np.uint8)
-    ours = np.asarray(ResizeSampled((18, 21), kind).apply(Image.fromarray(picture)), int)
-    theirs = np.asarray(
-        Image.fromarray(picture).resize((21, 18), getattr(Image.Resampling, kind.upper())), int
-    )
-    assert np.abs(ours - theirs).max() <= (1 if kind == "bilinear" else 48)
-    assert ours.shape == theirs.shape
 
 
 # ── real models and pictures, where they are ──────────────────────────────────────────────────
