@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import time
 
 import pytest
 from faults import Faults, file, sha256
@@ -361,17 +360,15 @@ def test_a_time_limit_leaves_nothing_that_is_not_taken_up(gateways, hub, model, 
     elif kind == "unproven":
         body, known, told = model, {"sha256": sha256(model)}, {}
 
-    def slowly(request):
+    def hanging(request):
         head = f"Content-Length: {len(body)}\r\n"
         head += "".join(f"Content-Type: {value}\r\n" for value in told.values())
-        request.send(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode())
-        for at in range(0, len(body), 2000):
-            request.send(body[at : at + 2000])
-            time.sleep(0.05)
+        request.send(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + body[: len(body) // 2])
+        request.wait_until_hung_up()
 
-    gateways[0].routes[f"/ipfs/{name}"] = slowly
+    gateways[0].routes[f"/ipfs/{name}"] = hanging
     with pytest.raises(errors.DownloadError, match="longer than the limit") as caught:
-        take(hub, f"ipfs://{name}", timeout_s=0.5, **known)
+        take(hub, f"ipfs://{name}", timeout_s=1.0, **known)
     assert "begins anew" in caught.value.hint
     assert "taken up" not in str(caught.value)
     assert list(hub.shelf.models.iterdir()) == []

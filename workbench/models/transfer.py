@@ -96,6 +96,8 @@ def transfer(fetcher: Fetcher, item: Item, part: Part, look: Look, meter: Meter)
     """
     failures: list[WorkbenchError] = []
     for place in item.places:
+        # a disk, a bucket and a gateway of IPFS are read from their beginning each time
+        part.lost = place.cid is not None or not place.address.startswith(("http://", "https://"))
         try:
             fetcher.tick()
             _from(fetcher, place, item, part, look, meter)
@@ -131,8 +133,6 @@ def _from(fetcher: Fetcher, place: Place, item: Item, part: Part, look: Look, me
     def begin(total: int | None) -> None:
         meter(part.size, total if item.size_bytes is None else item.size_bytes)
 
-    # a disk, a bucket and a gateway of IPFS are read from their beginning each time
-    part.lost = place.cid is not None or not place.address.startswith(("http://", "https://"))
     for last in (False, True):
         fetcher.received_bytes = fetcher.whole_bytes
         if place.cid is not None:
