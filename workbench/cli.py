@@ -452,7 +452,9 @@ def diagnose(
     if html is not None:
         from workbench.page import report
 
-        place = report([found, found.plot()], html, title=f"Diagnosis of {found.model}")
+        place = report(
+            [found, found.plot()], html, title=f"Which preprocessing {found.model} was made for"
+        )
         typer.echo(f"Kept in {place}", err=True)
     if not found.healthy:
         _complain(f"{found.model}: the preprocessing in use is wrong, see 'named'")
