@@ -128,10 +128,12 @@ class Assembly:
         self.fetcher, self.plan, self.shop, self.shelf = fetcher, plan, shop, shelf
         self.name, self.wish = name, wish
         self.made: list[_Made] = []
+        self.pinned: Mapping[str, str] = {}
         self.notes: list[str] = []
 
     def run(self, hashes: Mapping[str, str]) -> Pulled:
         """Fetch, examine, place and lock; raises what :meth:`ModelHub.pull` does."""
+        self.pinned = hashes
         try:
             self._model(hashes)
         except WorkbenchError as error:
@@ -324,8 +326,9 @@ class Assembly:
             licence=self._licence(),
             pulled=now,
             files=tuple(self._locked(root, made) for made in self.made),
-            given=mapping_of(self.wish.metadata),
+            given={k: v for k, v in mapping_of(self.wish.metadata).items() if k != "sha256"},
             query=self.query,
+            pinned=self.pinned,
         )
 
     def _clear(self, root: Path, model: _Made) -> None:

@@ -521,7 +521,8 @@ class ModelHub(Displayable):
     ) -> Update:
         """Ask the sources of locked models what they have now, and pull what has changed.
 
-        ``dry_run`` : only show the difference.
+        Left alone is a model whose address had a query (the lock does not keep it), and one whose
+        sha256 was demanded. ``dry_run`` : only show the difference.
         """
         from dataclasses import replace
 
@@ -537,7 +538,7 @@ class ModelHub(Displayable):
         done: list[str] = []
         final = []
         for one in news:
-            if one.id in told.changed:
+            if one.id in told.due:
                 wish = Wish(id=one.id, renew=True, progress=progress)
                 try:
                     pulling.pull(self.shelf, one.source, wish, rules, given, stop)

@@ -80,6 +80,7 @@ class Entry:
     query : hash of the rest of an address whose query is not kept; empty where it had none
     pulled : when, as ISO 8601 in UTC
     given : fields of its description that the caller gave
+    pinned : sha256 that the caller demanded, by the name of a file; "" is the model
     files : all of them, the model's own first
     """
 
@@ -90,11 +91,17 @@ class Entry:
     files: tuple[Locked, ...]
     given: Mapping[str, Any] = dataclass_field(default_factory=dict)
     query: str = ""
+    pinned: Mapping[str, str] = dataclass_field(default_factory=dict)
 
     @property
     def model(self) -> Locked:
         """The model's own file."""
         return next(f for f in self.files if f.role == "model")
+
+    @property
+    def pin(self) -> str:
+        """The sha256 that the caller demanded of the model; empty where none was."""
+        return str(self.pinned.get("") or self.given.get("sha256") or "").lower()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is written, in the order in which it is written."""
@@ -112,6 +119,7 @@ class Entry:
         head = {"source": self.source, "licence": self.licence, "pulled": self.pulled}
         more: dict[str, Any] = {"query": self.query} if self.query else {}
         more |= {"given": dict(self.given)} if self.given else {}
+        more |= {"pinned": dict(self.pinned)} if self.pinned else {}
         return {**head, **more, "files": files}
 
 
@@ -166,6 +174,7 @@ def _entry(name: str, facts: Mapping[str, Any]) -> Entry:
         files=tuple(files),
         given=dict(facts.get("given", {})),
         query=str(facts.get("query", "")),
+        pinned={str(k): str(v) for k, v in facts.get("pinned", {}).items()},
     )
 
 

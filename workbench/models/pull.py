@@ -49,8 +49,11 @@ def pull(
     if written_sha256 and hashes[""] != written_sha256:
         raise ConfigError("sha256", hashes[""], f"the one in metadata=, {written_sha256}")
     entry = lock.read(shelf.models).get(name)
-    if wish.metadata is None and entry is not None and _came_from(entry, told):
-        wish = replace(wish, metadata=entry.given)
+    if entry is not None and _came_from(entry, told):
+        if wish.metadata is None:
+            wish = replace(wish, metadata=entry.given)
+        if wish.sha256 is None:
+            hashes = {**entry.pinned, **hashes}
     fetcher = Fetcher(rules, stop)
     try:
         plan = Planner(fetcher, given).plan(told, hashes)

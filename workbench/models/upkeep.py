@@ -281,6 +281,7 @@ class News:
     outcome : "same", "changed", "cannot tell" or "failed"
     locked, now : sha256; ``now`` is empty where the source does not tell it
     reason : in words
+    held : whether the model is left alone all the same, for the reason that is told
     """
 
     id: str
@@ -289,6 +290,7 @@ class News:
     locked: str
     now: str = ""
     reason: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -310,6 +312,11 @@ class Update(Displayable):
     def changed(self) -> tuple[str, ...]:
         """Ids whose source has another file, or may have."""
         return tuple(n.id for n in self.news if n.outcome in ("changed", "cannot tell"))
+
+    @property
+    def due(self) -> tuple[str, ...]:
+        """Ids that an update pulls anew: those with news that nothing holds back."""
+        return tuple(n.id for n in self.news if n.id in self.changed and not n.held)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row a model."""
@@ -363,10 +370,31 @@ def look(
     return tuple(found)
 
 
+_QUERY = (
+    "the address had a query, which a lock does not keep: pull it again by its whole address, with "
+    "replace=True (--replace)"
+)
+_PINNED = "its sha256 was demanded when it was pulled: pull it again with another and replace=True"
+
+
 def _news(entry: lock.Entry, fetcher: Fetcher, given: Settings) -> News:
     locked = entry.model
     news = News(entry.id, entry.source, "same", locked.sha256)
-    told = tell(entry.source)
+    if entry.query:  # without it the address may lead to quite another file
+        return replace(news, outcome="cannot tell", reason=_QUERY, held=True)
+    return _pinned(_asked_of_source(news, entry, fetcher, given), entry)
+
+
+def _pinned(news: News, entry: lock.Entry) -> News:
+    """Hold back what is demanded by its hash: only who demanded it may want another."""
+    if not entry.pin or news.outcome not in ("changed", "cannot tell"):
+        return news
+    reason = f"{news.reason}; {_PINNED}" if news.reason else _PINNED
+    return replace(news, reason=reason, held=True)
+
+
+def _asked_of_source(news: News, entry: lock.Entry, fetcher: Fetcher, given: Settings) -> News:
+    locked, told = entry.model, tell(entry.source)
     if told.kind == "ipfs":
         return replace(news, now=locked.sha256, reason="a CID never changes")
     if told.kind == "file":
