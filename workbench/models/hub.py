@@ -25,6 +25,7 @@ from workbench.errors import (
     InferredMetadataWarning,
     MissingFileError,
     ModelFileError,
+    UnknownModelError,
     WorkbenchError,
     abridge,
     choices,
@@ -476,6 +477,7 @@ class ModelHub(Displayable):
         -----
         IncompletePullWarning : something that belongs to it could not be had
         """
+        from workbench.models import lock
         from workbench.models import pull as pulling
         from workbench.models.assembly import Wish
 
@@ -484,7 +486,11 @@ class ModelHub(Displayable):
         done = pulling.pull(self.shelf, source, wish, rules, given, stop)
         for note in done.notes:
             warnings.warn(IncompletePullWarning(done.id, note), stacklevel=2)
-        return self.handle(done.id)
+        try:
+            return self.handle(done.id)
+        except (UnknownModelError, MissingFileError, ChecksumError):
+            with lock.alone(self.shelf.models / lock.NAME):  # another process was just replacing it
+                return self.handle(done.id)
 
     def pull_locked(
         self,

@@ -19,6 +19,7 @@ from workbench.models.assembly import Assembly, Pulled, Wish, mapping_of
 from workbench.models.fetch import Fetcher, Rules
 from workbench.models.labels import read_json
 from workbench.models.part import Workshop
+from workbench.models.placing import refuse_loss
 from workbench.models.plan import Plan, Planner
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def pull(
             wish = replace(wish, metadata=entry.given)
         if wish.sha256 is None:
             hashes = {**entry.pinned, **hashes}
+    if entry is None and not wish.replace:
+        _unhidden(shelf, name)
+        if not _ours(shelf, name, told):
+            own = mapping_of(wish.metadata)
+            refuse_loss(shelf.models / "metadata" / f"{name}.json", own)
     fetcher = Fetcher(rules, stop)
     try:
         plan = Planner(fetcher, given).plan(told, hashes)
@@ -64,9 +70,22 @@ def pull(
             plan = replace(plan, model=replace(plan.model, sha256=known))
         own = _own(shelf, name, plan, wish)
         with Workshop(shelf.models, f"{name}\n{told.shown}") as shop:
-            return Assembly(fetcher, plan, shop, shelf, name, wish, own, told.query).run(hashes)
+            again = _ours(shelf, name, told)
+            make = Assembly(fetcher, plan, shop, shelf, name, wish, own, told.query, again)
+            return make.run(hashes)
     finally:
         fetcher.close()
+
+
+def _unhidden(shelf: store.Shelf, name: str) -> None:
+    """Refuse to put a model before one of the same name that comes with the package."""
+    embedded = store.embedded_shelf()
+    if _there(shelf, name) is None and _there(embedded, name) is not None:
+        raise ConfigError(
+            "id", name, "a name that is free",
+            "A model of that name comes with the package. Give another id=, or replace=True to "
+            "have this one in its place.",
+        )  # fmt: skip
 
 
 def _locked_sha256(shelf: store.Shelf, name: str, told: Source, wish: Wish) -> str:

@@ -57,8 +57,8 @@ class Verification(Displayable):
 
     @property
     def wrong(self) -> tuple[tuple[str, lock.Finding], ...]:
-        """The files that are missing, or another."""
-        return tuple((n, f) for n, f in self.findings if _state(f) in ("changed", "missing"))
+        """The files that are missing or another, or of which the lock states another size."""
+        return tuple((n, f) for n, f in self.findings if _state(f) not in ("right", "edited"))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row a file."""
@@ -88,7 +88,7 @@ class Verification(Displayable):
 
 
 def _state(finding: lock.Finding) -> str:
-    edited = finding.role in ("metadata", "config") and finding.state == "changed"
+    edited = finding.role == "metadata" and finding.state == "changed"
     return "edited" if edited else finding.state
 
 
