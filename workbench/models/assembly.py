@@ -192,6 +192,7 @@ class Assembly:
         for _ in range(_DATA_FILES):
             try:
                 self.facts = gate.examine(file, remember=False)
+                self._no_others()
                 return
             except ExternalDataError as error:
                 have = {made.target for made in self.made}
@@ -204,6 +205,14 @@ class Assembly:
                     raise ExternalDataError(self.plan.source, error.location, reason) from error
                 self._get(self.plan.beside(error.location), "data", look=_is_data)
         raise ExternalDataError(self.plan.source, "…", f"there are more than {_DATA_FILES} of them")
+
+    def _no_others(self) -> None:
+        """Refuse weights in a file that is here for another reason, such as a note of a part."""
+        fetched = {made.target for made in self.made if made.role == "data"}
+        for location in self.facts.external_files:
+            if location not in fetched:
+                reason = reserved(location) or "no such file was fetched"
+                raise ExternalDataError(self.plan.source, location, reason)
 
     # ── describing ────────────────────────────────────────────────────────────────────────────
 

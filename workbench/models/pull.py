@@ -118,7 +118,7 @@ def _here(
             )  # fmt: skip
     elif entry is None and path is not None and not wish.replace and not _ours(shelf, name, told):
         known = hashes.get("")
-        if not (known and lock.sha256_of(path) == known) and told.kind != "catalogue":
+        if not (known and _is(path, known)) and told.kind != "catalogue":
             raise ConfigError(
                 "id", name, "a name that is free",
                 f"{path} was not pulled. Give another id=, or replace=True.",
@@ -139,6 +139,13 @@ def _there(shelf: store.Shelf, name: str) -> Path | None:
     return next((p for p in places if p.is_file()), None)
 
 
+def _is(path: Path, sha256: str) -> bool:
+    try:
+        return lock.sha256_of(path) == sha256
+    except OSError:  # another process has just taken it away
+        return False
+
+
 def _own(shelf: store.Shelf, name: str, plan: Plan, wish: Wish) -> Path | None:
     """Return the file that is here already where it is the right one.
 
@@ -149,7 +156,7 @@ def _own(shelf: store.Shelf, name: str, plan: Plan, wish: Wish) -> Path | None:
     path = _there(shelf, name)
     if path is None or not plan.model.sha256:
         return None
-    if lock.sha256_of(path) == plan.model.sha256:
+    if _is(path, plan.model.sha256):
         return path
     if not wish.replace and name not in lock.read(shelf.models):
         raise ConfigError(

@@ -26,6 +26,7 @@ from workbench.models.part import Workshop, not_writable, settle
 from workbench.models.plan import Planner
 from workbench.models.progress import Bar, Shown
 from workbench.models.transfer import Item, Place, transfer
+from workbench.models.whereabouts import refuse_links
 from workbench.units import count
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ def _renew(
     progress: Shown,
 ) -> None:
     """Fetch the files of one model that are missing or wrong; its own comes last."""
+    for file in wrong:
+        refuse_links(shelf.models, file.path)
     with Workshop(shelf.models, f"{entry.id}\n{entry.source}") as shop:
         ready = []
         for file in sorted(wrong, key=lambda f: f.role == "model"):
