@@ -13,7 +13,7 @@ from workbench.errors import (
     ConfigError,
     WorkbenchError,
 )
-from workbench.models import lock, store
+from workbench.models import agreed, lock, store
 from workbench.models.address import Source, known_sha256, tell
 from workbench.models.assembly import Assembly, Pulled, Wish, mapping_of
 from workbench.models.fetch import Fetcher, Rules
@@ -52,14 +52,13 @@ def pull(
     entry = lock.read(shelf.models).get(name)
     if entry is not None and _came_from(entry, told):
         if wish.metadata is None:
-            wish = replace(wish, metadata=entry.given)
+            wish = replace(wish, metadata=agreed.kept(shelf.models, entry))
         if wish.sha256 is None:
             hashes = {**entry.pinned, **hashes}
     if entry is None and not wish.replace:
         _unhidden(shelf, name)
         if not _ours(shelf, name, told):
-            own = mapping_of(wish.metadata)
-            refuse_loss(shelf.models / "metadata" / f"{name}.json", own)
+            refuse_loss(shelf.models / "metadata" / f"{name}.json", mapping_of(wish.metadata))
     fetcher = Fetcher(rules, stop)
     try:
         plan = Planner(fetcher, given).plan(told, hashes)

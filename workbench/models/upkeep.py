@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,6 +124,10 @@ def _chosen(entries: Mapping[str, Any], names: Iterable[str]) -> list[str]:
     return wanted
 
 
+#: Ending of what was a description before it was made that of the lock again.
+_EDITED = ".edited"
+
+
 # ── a folder from its lock ────────────────────────────────────────────────────────────────────
 
 
@@ -135,12 +140,14 @@ class Restored(Displayable):
     folder : of models
     fetched, kept : files that came, and files that were right already
     extra : models in the folder that the lock does not know; they are left alone
+    edited : descriptions that had been edited; what they said is kept beside them
     """
 
     folder: Path
     fetched: tuple[str, ...]
     kept: tuple[str, ...]
     extra: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
 
     def _card(self) -> Card:
         rows = (
@@ -149,6 +156,11 @@ class Restored(Displayable):
             ("right already", count(len(self.kept), "file")),
         )
         notes = tuple(f"{name} is not in the lock, and was left alone." for name in self.extra)
+        notes += tuple(
+            f"{path} had been edited and is again what the lock says; the edited one is now "
+            f"{path}{_EDITED}. A passport's write() puts what is agreed into the lock."
+            for path in self.edited
+        )
         line = f"{count(len(self.fetched), 'file')} fetched, {len(self.kept)} right already"
         return Card("restored", (Facts(rows), Notes(notes)), line=line)
 
@@ -171,6 +183,7 @@ def restore(
     entries = lock.read(shelf.models)
     fetched: list[str] = []
     kept: list[str] = []
+    edited: list[str] = []
     fetcher = Fetcher(rules, stop)
     try:
         for name in _chosen(entries, names):
@@ -178,6 +191,7 @@ def restore(
             states = {f.path: f.state for f in lock.examine(shelf.models, entry)}
             wrong = [f for f in entry.files if states[f.path] != "right"]
             kept += [f.path for f in entry.files if states[f.path] == "right"]
+            edited += [f.path for f in wrong if (f.role, states[f.path]) == ("metadata", "changed")]
             if wrong:
                 try:
                     _renew(shelf, entry, wrong, fetcher, given, progress)
@@ -192,7 +206,8 @@ def restore(
     finally:
         fetcher.close()
     extra = {f.id for f in store.list_models((shelf,))} - set(entries)
-    return Restored(shelf.models, tuple(fetched), tuple(kept), tuple(sorted(extra)))
+    told = (tuple(fetched), tuple(kept), tuple(sorted(extra)), tuple(edited))
+    return Restored(shelf.models, *told)
 
 
 def _renew(
@@ -226,8 +241,13 @@ def _renew(
                 with Bar(f"{entry.id}: {file.path}", progress) as bar:
                     transfer(fetcher, item, part, lambda *_: None, bar.told)
                 path = part.path
-            ready.append((path, shelf.models / file.path))
-        for path, target in ready:
+            ready.append((path, shelf.models / file.path, file.role))
+        for path, target, role in ready:
+            if role == "metadata" and target.is_file():  # what was edited is not thrown away
+                try:
+                    shutil.copy2(target, target.with_name(f"{target.name}{_EDITED}"))
+                except OSError as error:
+                    raise not_writable(target, error) from error
             settle(path, target)
 
 
