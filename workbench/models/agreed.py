@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import ConfigError, WorkbenchError
-from workbench.models import lock
+from workbench.models import catalog, lock
 from workbench.models.labels import read_json
 from workbench.page import put
 
@@ -125,6 +125,14 @@ def kept(folder: Path, entry: lock.Entry) -> dict[str, Any]:
         except (WorkbenchError, ValueError):
             told = None  # gone, or not to be read: no model loads with it
     return {**entry.given, **(_edits(folder, entry, told) if isinstance(told, Mapping) else {})}
+
+
+def lacks_labels(folder: Path, entry: lock.Entry) -> bool:
+    """Say whether the labels of a catalogued model could not be had when it was pulled."""
+    known = catalog.entries().get(entry.source)
+    wanted = known is not None and known.labels is not None
+    have = any(f.role == "labels" for f in entry.files)
+    return wanted and not have and "labels" not in kept(folder, entry)
 
 
 def _edits(folder: Path, entry: lock.Entry, told: Mapping[str, Any]) -> dict[str, Any]:

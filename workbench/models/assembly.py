@@ -268,7 +268,9 @@ class Assembly:
         try:
             data, place = fetch_labels(self.fetcher, labels, self.plan.label_places)
         except (FetchError, MissingFileError) as error:
-            self.notes.append(f"Its labels could not be had, so answers name numbers: {error}")
+            self.notes.append(
+                f"Its labels could not be had, so answers name numbers: {error}{_way(labels)}"
+            )
             return (), None
         sources = [p for p in labels.sources if "://" in p] or [without_credentials(place)]
         facts = {"form": labels.form, "sha256": hashlib.sha256(data).hexdigest()}
@@ -309,6 +311,13 @@ class Assembly:
         metadata = next(m.content for m in self.made if m.role == "metadata")
         told = metadata.get("licence", metadata.get("license", "")) or self.plan.licence
         return str(told or "not stated")
+
+
+def _way(labels: Labels) -> str:
+    """Say how labels that are missing can be had later."""
+    name = next((s.rpartition("/")[2] for s in labels.sources if "://" in s), "")
+    mirror = f" A mirror has them as {name}, or as labels/{name}." if name else ""
+    return f"{mirror} Pulling it again fetches what is missing."
 
 
 def written(value: Any) -> bytes:

@@ -547,8 +547,11 @@ class ModelHub(Displayable):
             if one.id in told.due:
                 wish = Wish(id=one.id, renew=True, progress=progress)
                 try:
-                    pulling.pull(self.shelf, one.source, wish, rules, given, stop)
-                    done.append(one.id)
+                    made = pulling.pull(self.shelf, one.source, wish, rules, given, stop)
+                    if made.notes:
+                        one = replace(one, reason=" ".join(made.notes))  # noqa: PLW2901
+                    if one.outcome != "incomplete" or not made.notes:
+                        done.append(one.id)
                 except (FetchError, ModelFileError, DescriptionError) as error:
                     one = replace(one, outcome="failed", reason=error.message)  # noqa: PLW2901
             final.append(one)

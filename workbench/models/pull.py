@@ -108,7 +108,8 @@ def _here(
         same = _came_from(entry, told)
         if same and hashes.get("", entry.model.sha256) == entry.model.sha256:
             findings = lock.examine(shelf.models, lock.guarded_of(entry))
-            if all(f.state == "right" for f in findings) and wish.metadata is None:
+            whole = not agreed.lacks_labels(shelf.models, entry)
+            if all(f.state == "right" for f in findings) and wish.metadata is None and whole:
                 return Pulled(name, shelf.models / entry.model.path, fetched=False)
         elif path is not None and not wish.replace:
             raise ConfigError(

@@ -15,10 +15,11 @@ from workbench.errors import (
     ChecksumError,
     DownloadError,
     FetchError,
+    MissingFileError,
     UnknownModelError,
     WorkbenchError,
 )
-from workbench.models import catalog, lock, store
+from workbench.models import agreed, catalog, lock, store
 from workbench.models.address import tell
 from workbench.models.assembly import fetch_labels, written
 from workbench.models.catalog import Labels
@@ -126,6 +127,9 @@ def _chosen(entries: Mapping[str, Any], names: Iterable[str]) -> list[str]:
 
 #: Ending of what was a description before it was made that of the lock again.
 _EDITED = ".edited"
+_NO_QUERY = (
+    "Its address had a query, which a lock does not keep: pull it again by its whole address."
+)
 
 
 # ── a folder from its lock ────────────────────────────────────────────────────────────────────
@@ -176,6 +180,9 @@ def restore(
 ) -> Restored:
     """Make a folder what its lock says, byte by byte; what is right already is left alone.
 
+    A file that cannot be had hinders no other: what can be is put right before the error tells of
+    it. Only a model whose own files cannot all be had is left as it is.
+
     Raises
     ------
     ChecksumError : no source has the file that the lock tells of
@@ -184,6 +191,7 @@ def restore(
     fetched: list[str] = []
     kept: list[str] = []
     edited: list[str] = []
+    failures: list[tuple[str, WorkbenchError]] = []
     fetcher = Fetcher(rules, stop)
     try:
         for name in _chosen(entries, names):
@@ -193,18 +201,13 @@ def restore(
             kept += [f.path for f in entry.files if states[f.path] == "right"]
             edited += [f.path for f in wrong if (f.role, states[f.path]) == ("metadata", "changed")]
             if wrong:
-                try:
-                    _renew(shelf, entry, wrong, fetcher, given, progress)
-                except FetchError as error:
-                    if entry.query:
-                        error.hint += (
-                            " Its address had a query, which a lock does not keep: pull it again "
-                            "by its whole address."
-                        )
-                    raise
-                fetched += [f.path for f in wrong]
+                done, failed = _renew(shelf, entry, wrong, fetcher, given, progress)
+                fetched += done
+                failures += failed
     finally:
         fetcher.close()
+    if failures:
+        raise _incomplete(failures, fetched)
     extra = {f.id for f in store.list_models((shelf,))} - set(entries)
     told = (tuple(fetched), tuple(kept), tuple(sorted(extra)), tuple(edited))
     return Restored(shelf.models, *told)
@@ -217,30 +220,28 @@ def _renew(
     fetcher: Fetcher,
     given: Settings,
     progress: Shown,
-) -> None:
-    """Fetch the files of one model that are missing or wrong; its own comes last."""
+) -> tuple[list[str], list[tuple[str, WorkbenchError]]]:
+    """Fetch the files of one model that are missing or wrong; its own comes last.
+
+    Returns what was put in place, and what could not be had: without labels the rest is placed.
+    """
+    failures: list[tuple[str, WorkbenchError]] = []
     for file in wrong:
         refuse_links(shelf.models, file.path)
     with Workshop(shelf.models, f"{entry.id}\n{entry.source}") as shop:
         ready = []
         for file in sorted(wrong, key=lambda f: f.role == "model"):
-            name = file.path.replace("/", "__")
-            if file.role in ("labels", "metadata") and file.content is not None:
-                path = shop.folder / name
-                data = _rewritten(file, fetcher, given, entry)
-                if hashlib.sha256(data).hexdigest() != file.sha256:
-                    raise ChecksumError(file.path, file.sha256, hashlib.sha256(data).hexdigest())
-                try:
-                    path.write_bytes(data)
-                except OSError as error:
-                    raise not_writable(shelf.models, error) from error
-            else:
-                part = shop.part(name, seeded=file.role == "model", tick=fetcher.tick)
-                places = _places(file, entry, fetcher, given)
-                item = Item(name, places, file.sha256, file.size_bytes)
-                with Bar(f"{entry.id}: {file.path}", progress) as bar:
-                    transfer(fetcher, item, part, lambda *_: None, bar.told)
-                path = part.path
+            try:
+                path = _made_again(shop, file, entry, fetcher, given, progress)
+            except (FetchError, ChecksumError, MissingFileError) as error:
+                if entry.query and isinstance(error, FetchError):
+                    error.hint += f" {_NO_QUERY}"
+                if isinstance(error, DownloadError) and error.resumes:
+                    raise
+                failures.append((file.path, error))
+                if file.role != "labels":
+                    return [], failures
+                continue
             ready.append((path, shelf.models / file.path, file.role))
         for path, target, role in ready:
             if role == "metadata" and target.is_file():  # what was edited is not thrown away
@@ -249,6 +250,51 @@ def _renew(
                 except OSError as error:
                     raise not_writable(target, error) from error
             settle(path, target)
+    return [target.relative_to(shelf.models).as_posix() for _, target, _ in ready], failures
+
+
+def _incomplete(failures: list[tuple[str, WorkbenchError]], fetched: list[str]) -> WorkbenchError:
+    """Return the first of several failures, which tells of the others and of what was done."""
+    first = failures[0][1]
+    missing = ", ".join(path for path, _ in failures)
+    done = f"All else is right: {len(fetched)} fetched." if fetched else "Nothing was fetched."
+    first.hint = f"{first.hint} Not as the lock has it: {missing}. {done}".strip()
+    return first
+
+
+def _made_again(
+    shop: Workshop,
+    file: lock.Locked,
+    entry: lock.Entry,
+    fetcher: Fetcher,
+    given: Settings,
+    progress: Shown,
+) -> Path:
+    """Fetch a file, or write it again from what the lock tells of it."""
+    name = file.path.replace("/", "__")
+    if file.role not in ("labels", "metadata") or file.content is None:
+        part = shop.part(name, seeded=file.role == "model", tick=fetcher.tick)
+        item = Item(name, _places(file, entry, fetcher, given), file.sha256, file.size_bytes)
+        with Bar(f"{entry.id}: {file.path}", progress) as bar:
+            transfer(fetcher, item, part, lambda *_: None, bar.told)
+        return part.path
+    path = shop.folder / name
+    try:
+        data = _rewritten(file, fetcher, given, entry)
+    except (FetchError, MissingFileError) as error:
+        sources = file.content.get("sources", ()) if isinstance(file.content, Mapping) else ()
+        if file.role == "labels" and sources:
+            own = str(sources[0]).rpartition("/")[2]
+            error.hint = f"{error.hint} A mirror has it as {own}, or as labels/{own}.".strip()
+        raise
+    seen = hashlib.sha256(data).hexdigest()
+    if seen != file.sha256:
+        raise ChecksumError(file.path, file.sha256, seen)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise not_writable(shop.shelf, error) from error
+    return path
 
 
 def _places(
@@ -301,7 +347,8 @@ class News:
 
     Attributes
     ----------
-    outcome : "same", "changed", "cannot tell" or "failed"
+    outcome : "same", "changed", "cannot tell", "failed", or "incomplete" where its labels could not
+        be had when it was pulled
     locked, now : sha256; ``now`` is empty where the source does not tell it
     reason : in words
     held : whether the model is left alone all the same, for the reason that is told
@@ -339,7 +386,8 @@ class Update(Displayable):
     @property
     def due(self) -> tuple[str, ...]:
         """Ids that an update pulls anew: those with news that nothing holds back."""
-        return tuple(n.id for n in self.news if n.id in self.changed and not n.held)
+        news = ("changed", "cannot tell", "incomplete")
+        return tuple(n.id for n in self.news if n.outcome in news and not n.held)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row a model."""
@@ -362,7 +410,9 @@ class Update(Displayable):
         )
         columns = ("id", "outcome", "locked", "now", "why")
         told = f"Pulled anew: {', '.join(self.done)}." if self.done else "Nothing was pulled."
-        line = f"{count(len(rows), 'model')}, {len(self.changed)} with news"
+        line = (
+            f"{count(len(rows), 'model')}, {sum(n.outcome != 'same' for n in self.news)} with news"
+        )
         return Card("update", (Table(columns, rows, "Locked models"), Notes((told,))), line=line)
 
 
@@ -380,7 +430,10 @@ def look(
     try:
         for name in _chosen(entries, names):
             try:
-                found.append(_news(entries[name], fetcher, given))
+                news = _news(entries[name], fetcher, given)
+                if news.outcome == "same" and agreed.lacks_labels(shelf.models, entries[name]):
+                    news = replace(news, outcome="incomplete", reason="its labels are missing")
+                found.append(news)
             except WorkbenchError as error:
                 if isinstance(error, CancelledError):
                     raise
