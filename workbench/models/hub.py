@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from workbench.models.dossier import Passport
     from workbench.models.fetch import Rules
     from workbench.models.graph import GraphFacts
+    from workbench.models.news import Update
     from workbench.models.progress import Progress
     from workbench.models.spec import ModelSpec
-    from workbench.models.upkeep import Restored, Update, Verification
+    from workbench.models.upkeep import Restored, Verification
     from workbench.stopping import Stop
 
 #: What tells one session from another: the file as it is now, and how it is opened (as text: a
@@ -532,13 +533,13 @@ class ModelHub(Displayable):
         """
         from dataclasses import replace
 
+        from workbench.models import news as asking
         from workbench.models import pull as pulling
-        from workbench.models import upkeep
         from workbench.models.assembly import Wish
 
         given, rules = _asked(options)
-        news = upkeep.look(self.shelf, names, rules, given, stop)
-        told = upkeep.Update(news, dry_run=dry_run)
+        news = asking.look(self.shelf, names, rules, given, stop)
+        told = asking.Update(news, dry_run=dry_run)
         if dry_run:
             return told
         done: list[str] = []
@@ -555,7 +556,7 @@ class ModelHub(Displayable):
                 except (FetchError, ModelFileError, DescriptionError) as error:
                     one = replace(one, outcome="failed", reason=error.message)  # noqa: PLW2901
             final.append(one)
-        return upkeep.Update(tuple(final), tuple(done), dry_run=False)
+        return asking.Update(tuple(final), tuple(done), dry_run=False)
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 
