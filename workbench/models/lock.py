@@ -360,7 +360,8 @@ def _compared(folder: Path, entry: Entry, verify: Literal["auto", "always"]) -> 
         where = str(folder / finding.path)
         if finding.state == "changed":
             error = ChecksumError(where, finding.expected, finding.seen)
-            error.hint += f" {_RESTORES.format(entry.id)}"
+            if finding.role != "model":
+                error.hint += f" {_RESTORES.format(entry.id)}"
             if finding.role == "config":
                 error.hint += " What you want otherwise belongs into its metadata JSON."
             raise error

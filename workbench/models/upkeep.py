@@ -203,7 +203,7 @@ def restore(
             edited += [f.path for f in wrong if (f.role, states[f.path]) == ("metadata", "changed")]
             if wrong:
                 done, failed = _renew(shelf, entry, wrong, fetcher, given, progress)
-                fetched += done
+                fetched += [f.path for f in wrong if f.path in done]
                 failures += failed
     finally:
         fetcher.close()
