@@ -91,7 +91,7 @@ def write(target: Path, content: bytes, unsettled: Collection[str] = ()) -> None
         put(target, content)
         return
     folder, entry, _ = held
-    with lock.alone(folder):
+    with lock.alone(folder / lock.NAME):
         put(target, content)
         entry = lock.read(folder).get(entry.id, entry)
         lock.put(folder, _taken_up(folder, entry, content, unsettled))

@@ -490,7 +490,8 @@ class ModelHub(Displayable):
         try:
             return self.handle(done.id)
         except (UnknownModelError, MissingFileError, ChecksumError):
-            with lock.alone(self.shelf.models / lock.NAME):  # another process was just replacing it
+            # another process was just replacing it
+            with lock.alone(self.shelf.models / lock.NAME):
                 return self.handle(done.id)
 
     def pull_locked(
