@@ -244,13 +244,15 @@ def _renew(
                     return [], failures
                 continue
             ready.append((path, shelf.models / file.path, file.role))
-        for path, target, role in ready:
-            if role == "metadata" and target.is_file():  # what was edited is not thrown away
-                try:
-                    shutil.copy2(target, target.with_name(f"{target.name}{_EDITED}"))
-                except OSError as error:
-                    raise not_writable(target, error) from error
-            settle(path, target)
+        with lock.alone(shelf.models / lock.NAME) as still:
+            for path, target, role in ready:
+                still()
+                if role == "metadata" and target.is_file():  # what was edited is not thrown away
+                    try:
+                        shutil.copy2(target, target.with_name(f"{target.name}{_EDITED}"))
+                    except OSError as error:
+                        raise not_writable(target, error) from error
+                settle(path, target)
     return [target.relative_to(shelf.models).as_posix() for _, target, _ in ready], failures
 
 
