@@ -187,6 +187,69 @@ def test_labels_that_cannot_be_had_are_told_of(hub, monkeypatch, server, model):
         assert hub.pull("resnet18-v2-7", progress=False).labels is None
 
 
+@pytest.fixture
+def unnamed(hub, monkeypatch, tmp_path, model):
+    """Pull a model from a mirror without labels; return the mirror."""
+    small(monkeypatch, model)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "resnet18-v2-7.onnx").write_bytes(model)
+    monkeypatch.setenv("MIRRORS", str(mirror))
+    with pytest.warns(errors.IncompletePullWarning, match=r"as synset\.txt.*Pulling it again"):
+        assert hub.pull("resnet18-v2-7", offline=True, progress=False).labels is None
+    return mirror
+
+
+@pytest.mark.parametrize("how", ["pull", "replace", "update"])
+def test_labels_that_could_not_be_had_are_fetched_later(hub, unnamed, how):
+    before = (hub.shelf.models / "resnet18-v2-7.onnx").stat().st_ino
+    if how == "update":
+        assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["incomplete"]
+        told = hub.update(offline=True, progress=False)
+        assert told.done == ()
+        assert "could not be had" in told.news[0].reason
+    else:
+        with pytest.warns(errors.IncompletePullWarning, match="labels could not be had"):
+            hub.pull("resnet18-v2-7", offline=True, progress=False)
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    if how == "update":
+        assert hub.update(offline=True, progress=False).done == ("resnet18-v2-7",)
+    else:
+        hub.pull("resnet18-v2-7", replace=how == "replace", offline=True, progress=False)
+    assert hub.load("resnet18-v2-7").labels == ("cat", "dog", "crane")
+    assert hub.verify().ok
+    assert (hub.shelf.models / "resnet18-v2-7.onnx").stat().st_ino == before
+    assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["same"]
+
+
+def test_labels_that_somebody_gave_are_enough(hub, unnamed):
+    path = hub.shelf.models / "metadata" / "resnet18-v2-7.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": ["x", "y", "z"]}))
+    assert hub.pull("resnet18-v2-7", offline=True, progress=False).labels == ("x", "y", "z")
+    assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["same"]
+
+
+def test_a_lock_is_restored_but_for_the_labels_that_nobody_has(hub, unnamed, tmp_path, model):
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    hub.pull("resnet18-v2-7", offline=True, progress=False)
+    (unnamed / "synset.txt").unlink()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "models.lock").write_bytes((hub.shelf.models / "models.lock").read_bytes())
+    theirs = ModelHub(model_dir=other)
+    with pytest.raises(errors.WorkbenchError) as caught:
+        theirs.pull_locked(offline=True, progress=False)
+    assert "labels/resnet18-v2-7_labels.json" in caught.value.hint
+    assert "synset.txt" in caught.value.hint
+    assert "2 fetched" in caught.value.hint
+    assert (other / "resnet18-v2-7.onnx").read_bytes() == model
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    assert theirs.pull_locked(offline=True, progress=False).fetched == (
+        "labels/resnet18-v2-7_labels.json",
+    )
+    assert theirs.load("resnet18-v2-7").labels == ("cat", "dog", "crane")
+
+
 def test_labels_that_are_wrong_are_refused(hub, monkeypatch, server, model):
     small(monkeypatch, model)
     server.routes["/resnet18-v2-7.onnx"] = file(model)

@@ -235,12 +235,12 @@ def sweep(shelf: Path, host: str, goal: str) -> None:
             age_s = time.time() - max(p.stat().st_mtime for p in (folder, *folder.iterdir()))
         except OSError:
             continue
-        dead = match[1] == goal and match[2] == host and not _alive(int(match[3]))
+        dead = match[1] == goal and match[2] == host and not alive(int(match[3]))
         if dead or age_s > STALE_S:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     """Say whether a process of this machine runs; when in doubt, it does. 0 was given up."""
     if pid == 0:
         return False
