@@ -471,9 +471,9 @@ def test_a_recipe_may_be_named_and_nothing_else_is_taken_for_one(sitting, colour
     assert sitting.pipeline.name == "raw"
     before = sitting.pipeline
     for wrong in (3, "no such preset"):
+        sitting.choose(pipeline=wrong)
+        finish(sitting)
         with pytest.raises(ConfigError, match="preprocessing"):
-            sitting.choose(pipeline=wrong)
-            finish(sitting)
             sitting.problems.check()
         assert sitting.pipeline is before
 
