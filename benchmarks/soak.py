@@ -4,7 +4,9 @@ A service is started in a process of its own; four clients send it pictures in t
 tensors, and, every fifth time, something bad, each kind with the status and code that it must be
 answered with. After each tenth of the requests the clients hang up, and the service is looked at
 while it rests: memory, open files and threads of its process and of its workers, all together.
-Memory is PSS (shared pages are counted once) where the system tells it, else RSS.
+Memory is RSS, which other programs of the machine do not move (PSS and USS become more when
+another process ends that had the same libraries mapped). "own" is the part of it that is in no
+other process, for comparison.
 
 The first tenth warms up. From there on memory must stay within 5 % of what it was, and files and
 threads may not become more; every good request must have the answer that it had the first time,
@@ -81,6 +83,7 @@ class Look:
     requests: int
     service_bytes: int
     workers_bytes: int
+    own_bytes: int
     files: int
     threads: int
     processes: int
@@ -180,8 +183,9 @@ class Served:
         everyone = [self.tree, *workers]
         return Look(
             requests,
-            memory_of(self.tree),
-            sum(memory_of(process) for process in workers),
+            self.tree.memory_info().rss,
+            sum(process.memory_info().rss for process in workers),
+            sum(process.memory_full_info().uss for process in everyone),
             sum(process.num_fds() for process in everyone),
             sum(process.num_threads() for process in everyone),
             len(everyone),
@@ -191,12 +195,6 @@ class Served:
         """End the service, and return its exit code."""
         self.process.terminate()
         return self.process.wait(60)
-
-
-def memory_of(process: psutil.Process) -> int:
-    """Return the memory of a process in bytes: PSS, or RSS where that is not told."""
-    told = process.memory_full_info()
-    return int(getattr(told, "pss", told.rss))
 
 
 def answer_of(sent: Request, body: dict) -> str:
@@ -261,8 +259,8 @@ def row(look: Look) -> None:
     """Print a line of the table."""
     print(
         f"{look.requests:8,d}  {look.memory_bytes / 1e6:9.1f}  {look.service_bytes / 1e6:7.1f}"
-        f"  {look.workers_bytes / 1e6:7.1f}  {look.files:5d}  {look.threads:7d}"
-        f"  {look.processes:9d}",
+        f"  {look.workers_bytes / 1e6:7.1f}  {look.own_bytes / 1e6:6.1f}  {look.files:5d}"
+        f"  {look.threads:7d}  {look.processes:9d}",
         flush=True,
     )
 
@@ -293,7 +291,10 @@ def main() -> int:
     arguments = parser.parse_args()
     service = Served(arguments.model, arguments.workers)
     exit_code = 0
-    print(f"requests  memory MB  service  workers  files  threads  processes   ({CLIENTS} clients)")
+    print(
+        "requests  memory MB  service  workers     own  files  threads  processes   "
+        f"({CLIENTS} clients)"
+    )
     try:
         begun = time.monotonic()
         tally, looks = soak(service, arguments.model, arguments.requests)
