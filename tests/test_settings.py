@@ -144,6 +144,23 @@ def test_no_credential_is_shown(monkeypatch):
     assert "SECRET" not in str(given) + repr(given) + given._repr_html_()
 
 
+@pytest.mark.parametrize("place", ["ftp://m.example/x", "me:SECRET@m.example://x", "s3://lab"])
+def test_a_mirror_that_would_never_be_asked_is_refused(monkeypatch, place):
+    monkeypatch.setenv("MIRRORS", f"/srv/models,{place}")
+    with pytest.raises(ConfigError, match="MIRRORS") as caught:
+        Settings()
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["IPFS_GATEWAYS", "HF_ENDPOINT"])
+def test_a_server_that_is_none_is_told_without_its_credentials(monkeypatch, name):
+    monkeypatch.setenv(name, "me:SECRET@m.example")
+    with pytest.raises(ConfigError, match=name) as caught:
+        Settings()
+    assert "SECRET" not in str(caught.value)
+    assert "m.example" in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["ftp://a.example", "hf", "https://", "https://a.example/?x=1"])
 def test_a_server_is_named_by_its_address(text, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", text)

@@ -380,6 +380,88 @@ def update(
 
 
 @app.command()
+def passport(
+    model: Annotated[str, typer.Argument(help="Id, or path to an .onnx file.")],
+    settle: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=SOURCE", help="Whom to believe where sources differ; repeatable."
+        ),
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write it into the metadata file.")
+    ] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write it into the model file instead.")
+    ] = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Write to this file instead of its own.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list, an object a claim.")
+    ] = False,
+) -> None:
+    """Show what is known of a model, where it was learnt, and where sources differ."""
+    from workbench.models.hub import ModelHub
+
+    chosen: dict[str, str] = {}
+    for text in settle or ():
+        field, mark, source = text.partition("=")
+        if not mark or not field or not source:
+            raise typer.BadParameter(f"--settle is {text!r}; expected FIELD=SOURCE")
+        chosen[field.strip()] = source.strip()
+    known = ModelHub().passport(model).settle(**chosen)
+    _tell(known, as_json)
+    if write or onnx or to is not None:
+        kind = "onnx" if onnx else "metadata"
+        typer.echo(f"Written to {known.write(kind, path=to)}", err=True)
+
+
+@app.command()
+def diagnose(
+    model: Annotated[str, typer.Argument(help="Id, or path to an .onnx file.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Pictures, or a folder of them; with a folder a class, labels too."),
+    ],
+    most: Annotated[int, typer.Option(min=1, help="Pictures that are used at most.")] = 256,
+    html: Annotated[
+        Path | None, typer.Option(help="Keep the table and the picture as a page.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find out which preprocessing a model was made for; exits with 1 where its own is wrong."""
+    from workbench.inference.diagnose import diagnose as tried
+    from workbench.models.hub import ModelHub
+
+    if html is not None:
+        _check_place(html)
+    sources = images[0] if len(images) == 1 else images
+    shown = sys.stderr.isatty() and not quiet
+    found = tried(model, sources, hub=ModelHub(), most=most, progress=shown)
+    if as_json:
+        rows = json.loads(found.to_frame().to_json(orient="records"))
+        told = {
+            "model": found.model, "verdict": found.verdict, "healthy": found.healthy,
+            "conclusive": found.conclusive, "named": found.metadata(), "recipes": rows,
+        }  # fmt: skip
+        typer.echo(json.dumps(told, indent=2, allow_nan=False))
+    else:
+        _show(found._card())
+    if html is not None:
+        from workbench.page import report
+
+        place = report(
+            [found, found.plot()], html, title=f"Which preprocessing {found.model} was made for"
+        )
+        typer.echo(f"Kept in {place}", err=True)
+    if not found.healthy:
+        _complain(f"{found.model}: the preprocessing in use is wrong, see 'named'")
+        raise typer.Exit(1)
+
+
+@app.command()
 def bench(
     models: Annotated[
         list[str] | None, typer.Argument(help="Ids, or paths to .onnx files.")

@@ -199,6 +199,14 @@ class Settings(Displayable, BaseSettings):
                 raise ValueError("the address of a server, such as https://example.org")
         return value.rstrip("/") if isinstance(value, str) else tuple(v.rstrip("/") for v in value)
 
+    @field_validator("mirrors")
+    @classmethod
+    def _stores(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Take folders and servers; what would never be asked is refused."""
+        if any("://" in v and not re.match(r"(https?|file)://", v) for v in value):
+            raise ValueError("folders, or the addresses of servers (https://)")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -274,10 +282,14 @@ def without_credentials(address: str) -> str:
 
     >>> without_credentials("https://me:secret@a.example/m.onnx?X-Amz-Signature=1#k")
     'https://a.example/m.onnx?…'
+    >>> without_credentials("me:secret@a.example/m.onnx")
+    'a.example/m.onnx'
     """
     scheme, mark, rest = address.partition("://")
-    if not mark:
-        return address
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme if mark else "", re.ASCII):
+        # a path, or an address whose scheme was forgotten
+        who, at, place = re.split(r"[/?#\\]", address, maxsplit=1)[0].rpartition("@")
+        return place + address[len(who + at + place) :] if at and ":" in who else address
     place = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     host = place.rpartition("@")[2]
     if not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?", host):
@@ -301,7 +313,9 @@ def _problem(problem: ErrorDetails, given: Mapping[str, object]) -> ConfigError:
         name = variable
     seen = "(hidden)" if bare in ("API_KEYS", "HF_TOKEN") else problem["input"]
     if bare in ("MIRRORS", "IPFS_GATEWAYS", "HF_ENDPOINT"):
-        seen = without_credentials(str(seen))
+        many = seen if isinstance(seen, (tuple, list)) else str(seen).split(",")
+        shown = [without_credentials(str(place)) for place in many]
+        seen = ",".join(s if "://" in s else s.rpartition("@")[2] for s in shown)
     words = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return ConfigError(name, seen, words[:1].lower() + words[1:])
 

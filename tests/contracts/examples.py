@@ -44,11 +44,12 @@ from workbench.models import catalog
 from workbench.models.cache import Unloaded
 from workbench.models.hub import ModelHub
 from workbench.models.lock import Finding
+from workbench.models.news import News, Update
 from workbench.models.optimised import GraphCache
 from workbench.models.profile import Node, Profile
 from workbench.models.session import Ran
 from workbench.models.store import example
-from workbench.models.upkeep import News, Restored, Update, Verification
+from workbench.models.upkeep import Restored, Verification
 from workbench.models.warmup import WarmUp
 from workbench.preprocessing import presets
 from workbench.service import serve

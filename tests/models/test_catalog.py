@@ -187,6 +187,69 @@ def test_labels_that_cannot_be_had_are_told_of(hub, monkeypatch, server, model):
         assert hub.pull("resnet18-v2-7", progress=False).labels is None
 
 
+@pytest.fixture
+def unnamed(hub, monkeypatch, tmp_path, model):
+    """Pull a model from a mirror without labels; return the mirror."""
+    small(monkeypatch, model)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "resnet18-v2-7.onnx").write_bytes(model)
+    monkeypatch.setenv("MIRRORS", str(mirror))
+    with pytest.warns(errors.IncompletePullWarning, match=r"as synset\.txt.*Pulling it again"):
+        assert hub.pull("resnet18-v2-7", offline=True, progress=False).labels is None
+    return mirror
+
+
+@pytest.mark.parametrize("how", ["pull", "replace", "update"])
+def test_labels_that_could_not_be_had_are_fetched_later(hub, unnamed, how):
+    before = (hub.shelf.models / "resnet18-v2-7.onnx").stat().st_ino
+    if how == "update":
+        assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["incomplete"]
+        told = hub.update(offline=True, progress=False)
+        assert told.done == ()
+        assert "could not be had" in told.news[0].reason
+    else:
+        with pytest.warns(errors.IncompletePullWarning, match="labels could not be had"):
+            hub.pull("resnet18-v2-7", offline=True, progress=False)
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    if how == "update":
+        assert hub.update(offline=True, progress=False).done == ("resnet18-v2-7",)
+    else:
+        hub.pull("resnet18-v2-7", replace=how == "replace", offline=True, progress=False)
+    assert hub.load("resnet18-v2-7").labels == ("cat", "dog", "crane")
+    assert hub.verify().ok
+    assert (hub.shelf.models / "resnet18-v2-7.onnx").stat().st_ino == before
+    assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["same"]
+
+
+def test_labels_that_somebody_gave_are_enough(hub, unnamed):
+    path = hub.shelf.models / "metadata" / "resnet18-v2-7.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "labels": ["x", "y", "z"]}))
+    assert hub.pull("resnet18-v2-7", offline=True, progress=False).labels == ("x", "y", "z")
+    assert [n.outcome for n in hub.update(dry_run=True, offline=True).news] == ["same"]
+
+
+def test_a_lock_is_restored_but_for_the_labels_that_nobody_has(hub, unnamed, tmp_path, model):
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    hub.pull("resnet18-v2-7", offline=True, progress=False)
+    (unnamed / "synset.txt").unlink()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "models.lock").write_bytes((hub.shelf.models / "models.lock").read_bytes())
+    theirs = ModelHub(model_dir=other)
+    with pytest.raises(errors.WorkbenchError) as caught:
+        theirs.pull_locked(offline=True, progress=False)
+    assert "labels/resnet18-v2-7_labels.json" in caught.value.hint
+    assert "synset.txt" in caught.value.hint
+    assert "2 fetched" in caught.value.hint
+    assert (other / "resnet18-v2-7.onnx").read_bytes() == model
+    (unnamed / "synset.txt").write_bytes(LABELS)
+    assert theirs.pull_locked(offline=True, progress=False).fetched == (
+        "labels/resnet18-v2-7_labels.json",
+    )
+    assert theirs.load("resnet18-v2-7").labels == ("cat", "dog", "crane")
+
+
 def test_labels_that_are_wrong_are_refused(hub, monkeypatch, server, model):
     small(monkeypatch, model)
     server.routes["/resnet18-v2-7.onnx"] = file(model)
@@ -383,6 +446,84 @@ def test_a_local_model_is_pulled_with_what_lies_beside_it(hub, tmp_path, model):
     assert handle.labels == ("a", "b", "c")
     assert lock.read(hub.shelf.models)["net"].licence == "MIT"
     assert handle.path.is_relative_to(hub.shelf.models)
+
+
+@pytest.fixture
+def theirs(tmp_path, model):
+    """Return the path of a model that lies in someone's folder."""
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "net.onnx").write_bytes(model)
+    return tmp_path / "theirs" / "net.onnx"
+
+
+def test_a_local_model_must_be_the_one_that_its_description_speaks_of(hub, theirs):
+    described = {**PICTURE, "sha256": "0" * 64}
+    theirs.with_suffix(".json").write_text(json.dumps(described))
+    for act in (hub.handle, lambda path: hub.pull(path, progress=False)):
+        with pytest.raises(errors.ChecksumError):
+            act(theirs)
+    assert "net" not in hub
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"model_type": "x", "model_type": "y"}',
+                                  '{"sha256": 5}', '{"sha256": "abc"}'])  # fmt: skip
+def test_a_description_beside_a_local_model_that_is_none_is_told(hub, theirs, text):
+    theirs.with_suffix(".json").write_text(text)
+    for act in (hub.handle, lambda path: hub.pull(path, progress=False)):
+        with pytest.raises(errors.MetadataError):
+            act(theirs)
+    assert "net" not in hub
+
+
+@pytest.mark.parametrize("spelt", ["other_labels.json", "other_labels", "other"])
+@pytest.mark.parametrize("folder", ["", "labels"])
+def test_labels_that_a_local_description_names_come_along(hub, theirs, spelt, folder):
+    names = theirs.parent / folder / "other_labels.json"
+    names.parent.mkdir(exist_ok=True)
+    names.write_text('["a", "b", "c"]')
+    theirs.with_suffix(".json").write_text(json.dumps({**PICTURE, "labels": spelt}))
+    assert hub.handle(theirs).labels == ("a", "b", "c")
+    assert hub.pull(theirs, progress=False).labels == ("a", "b", "c")
+    (hub.shelf.models.parent / "data").mkdir(exist_ok=True)
+    names.unlink()
+    assert type(hub)(model_dir=hub.shelf.models).handle("net").labels == ("a", "b", "c")
+
+
+def test_labels_that_nobody_has_are_sought_where_the_model_lies(hub, theirs):
+    theirs.with_suffix(".json").write_text(json.dumps({**PICTURE, "labels": "other"}))
+    with pytest.raises(errors.MissingFileError, match="other") as caught:
+        hub.pull(theirs, progress=False)
+    assert str(theirs.parent / "labels") in str(caught.value)
+    assert "net.onnx" not in str(caught.value)
+
+
+def test_labels_in_a_local_description_hold_before_a_file_beside_it(hub, theirs):
+    theirs.with_name("net_labels.json").write_text('["a", "b", "c"]')
+    theirs.with_suffix(".json").write_text(json.dumps({**PICTURE, "labels": ["x", "y", "z"]}))
+    assert hub.handle(theirs).labels == hub.pull(theirs, progress=False).labels == ("x", "y", "z")
+
+
+def test_a_description_that_is_given_by_its_path_brings_the_labels_that_it_names(
+    hub, theirs, tmp_path
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "other_labels.json").write_text('["a", "b", "c"]')
+    given = tmp_path / "mine" / "about.json"
+    given.write_text(json.dumps({**PICTURE, "labels": "other_labels.json"}))
+    assert hub.pull(theirs, metadata=given, progress=False).labels == ("a", "b", "c")
+
+
+def test_configurations_beside_a_local_model_come_along(hub, theirs):
+    config = {"id2label": {"0": "a", "1": "b", "2": "c"}}
+    theirs.with_name("config.json").write_text(json.dumps(config))
+    theirs.with_suffix(".json").write_text(json.dumps(PICTURE))
+    before = hub.handle(theirs)
+    after = hub.pull(theirs, progress=False)
+    assert before.labels == after.labels == ("a", "b", "c")
+    assert {f.role for f in lock.read(hub.shelf.models)["net"].files} >= {"model", "config"}
+    (hub.shelf.models / "net" / "config.json").unlink()
+    hub.pull_locked(progress=False)
+    assert hub.verify().ok
 
 
 @pytest.mark.parametrize(

@@ -311,6 +311,36 @@ def test_what_is_no_onnx_model_is_named_with_its_likely_cause(case, tmp_path):
     assert str(path) in caught.value.message
 
 
+PAGES = [
+    "<!DOCTYPE html><title>Sign in", "<html>", "  \n<HTML lang='de'>", "<head>",
+    "<script>x()</script>", "<meta charset='utf-8'>", "<title>Déjà vu</title>",
+    "<!-- moved --><html>", "<!-- no end",
+    "<?xml version='1.0'?>\n<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0 Strict//EN'>",
+    "<!-- a --> <!-- b -->\n<body class='x'>", "<h1>404</h1>", "<p>Gone</p>", "<br/>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be",
+                                      "utf-32", "latin-1"])  # fmt: skip
+@pytest.mark.parametrize("text", PAGES)
+def test_a_web_page_is_named_however_it_begins_and_is_encoded(text, encoding):
+    for page in (text, text + "\n<p>é</p>" * 200):
+        data = page.encode(encoding)
+        found = recognise(data[:512], len(data))
+        assert found is not None
+        assert found[0] == "it is an HTML page"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"<htmlx>", b"<net name='m'>", b"<!-- made --> <net name='m'>", b"<p\0\0\0", b"<image/>",
+     b"<preface>", b"<\0\0\0", b"\xff\xfe", b"\xff\xfe<\0n\0e\0t\0"],
+)  # fmt: skip
+def test_what_only_resembles_a_web_page_is_not_called_one(head):
+    found = recognise(head, len(head))
+    assert found is None or "HTML" not in found[0]
+
+
 def test_every_recognised_format_has_a_hint():
     from workbench.models.foreign import _MARKS
 

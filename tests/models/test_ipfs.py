@@ -351,6 +351,30 @@ def test_without_an_archive_a_sha256_is_required(gateways, hub, model):
     assert handle.path.read_bytes() == model
 
 
+@pytest.mark.parametrize("kind", ["raw", "car", "unproven"])
+def test_a_time_limit_leaves_nothing_that_is_not_taken_up(gateways, hub, model, kind):
+    name, parts = chunked(model)
+    body, known, told = archive(*parts), {}, CAR
+    if kind == "raw":
+        name, body, told = text_of(v1(model, 0x55)), model, {}
+    elif kind == "unproven":
+        body, known, told = model, {"sha256": sha256(model)}, {}
+
+    def hanging(request):
+        head = f"Content-Length: {len(body)}\r\n"
+        head += "".join(f"Content-Type: {value}\r\n" for value in told.values())
+        request.send(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode() + body[: len(body) // 2])
+        request.wait_until_hung_up()
+
+    gateways[0].routes[f"/ipfs/{name}"] = hanging
+    with pytest.raises(errors.DownloadError, match="longer than the limit") as caught:
+        take(hub, f"ipfs://{name}", timeout_s=1.0, **known)
+    assert "begins anew" in caught.value.hint
+    assert "taken up" not in str(caught.value)
+    assert list(hub.shelf.models.iterdir()) == []
+    assert gateways[1].asked == []
+
+
 def test_a_codec_that_cannot_be_checked_needs_a_sha256(gateways, hub, model):
     name = text_of(v1(model, 0x71))
     with pytest.raises(errors.CidError, match=r"dag-cbor.*give sha256="):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 import warnings
 from email.utils import formatdate
 from pathlib import Path
@@ -22,7 +23,7 @@ from faults import Faults, cut, endless, file, held, redirect, sha256, stall, tr
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import errors
-from workbench.models import fetch, guard, lock, part
+from workbench.models import address, fetch, guard, lock, part
 from workbench.models.hub import ModelHub
 from workbench.stopping import Stop
 
@@ -327,6 +328,32 @@ def test_the_total_time_is_limited_however_slowly_it_comes(server, hub, shelf, m
         pull(hub, f"{server.url}/x.onnx", timeout_s=0.6)
     assert time.monotonic() - started < 40
     assert "x" not in hub
+
+
+def test_what_had_come_when_the_time_was_over_is_taken_up_as_it_is_told(
+    server, hub, shelf, model, monkeypatch
+):
+    def hanging(request):
+        request.send(f"HTTP/1.1 200 OK\r\nContent-Length: {len(model)}\r\n\r\n".encode())
+        request.send(model[:60_000])
+        request.wait_until_hung_up()
+
+    monkeypatch.setattr(fetch, "STALL_S", 60.0)
+    server.routes["/x.onnx"] = lambda r: hanging(r) if r.number == 0 else r.file(model)
+    with pytest.raises(errors.DownloadError, match="taken up next time"):
+        pull(hub, f"{server.url}/x.onnx", timeout_s=3.0, sha256=sha256(model))
+    assert [p.name[:6] for p in shelf.iterdir()] == [".pull-"]
+    pull(hub, f"{server.url}/x.onnx", sha256=sha256(model))
+    assert server.asked[-1].start == 60_000
+    assert left(shelf) == ["metadata/x.json", "models.lock", "x.onnx"]
+
+
+@pytest.mark.parametrize("mark", ["sha256:", "SHA256:", "Sha256-", " "])
+def test_a_hash_may_be_written_as_other_tools_write_it(server, hub, model, mark):
+    server.routes["/x.onnx"] = file(model)
+    assert pull(hub, f"{server.url}/x.onnx", sha256=mark + sha256(model).upper()).id == "x"
+    with pytest.raises(errors.ConfigError, match="64 hexadecimal digits"):
+        pull(hub, f"{server.url}/y.onnx", sha256=f"md5:{sha256(model)}")
 
 
 @pytest.mark.parametrize(
@@ -799,3 +826,101 @@ def test_what_the_old_model_had_and_the_new_has_not_goes_with_it(server, hub, sh
     pull(hub, f"{server.url}/new/net.onnx", replace=True)
     assert left(shelf) == ["metadata/net.json", "models.lock", "net.onnx"]
     assert hub.load("net").path == shelf / "net.onnx"
+
+
+# ── places and names that no server can have ──────────────────────────────────────────────────
+
+NOWHERE = {
+    "javascript:alert('SECRET')": "javascript://",
+    "mailto:me:SECRET@a.example": "mailto://",
+    "https://[::1": "no address",
+    "https://me:SECRET@[::zz]/x": "no address",
+    "http://a b/": "no server can have",
+    "http://xn--/": "no server can have",
+    "http://a..example/": "no server can have",
+    f"http://{'x' * 64}.example/": "no server can have",
+    f"https://me:SECRET@{'x' * 300}/": "no server can have",
+}
+
+
+@pytest.mark.parametrize("place", NOWHERE, ids=lambda text: text[:20])
+def test_a_redirect_to_no_address_is_told_at_once(server, hub, shelf, place):
+    server.routes["/x.onnx"] = redirect(place)
+    with pytest.raises(errors.FetchError, match=NOWHERE[place]) as caught:
+        pull(hub, f"{server.url}/x.onnx")
+    assert server.count("/x.onnx") == 1
+    assert "SECRET" not in str(caught.value)
+    assert list(shelf.iterdir()) == []
+
+
+def test_a_redirect_that_names_no_server_stays_at_its_own(server, hub, model):
+    server.routes["/a/x.onnx"] = redirect("http:tiny.onnx")
+    server.routes["/a/tiny.onnx"] = file(model)
+    assert pull(hub, f"{server.url}/a/x.onnx").id == "x"
+
+
+@pytest.mark.parametrize("host", ["[::zz]", "x" * 64 + ".example", "a..example", "a b", "xn--"])
+def test_an_address_of_no_server_is_refused_without_its_credentials(hub, host):
+    address = f"https://me:{'SEC' + 'RET'}@{host}/x.onnx"
+    with pytest.raises(errors.UrlRefusedError, match=r"no address|no server") as caught:
+        hub.pull(address)
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+HIDDEN = "SEC" + "RET"
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (f"ipfs://me:{HIDDEN}@bafy", {}),
+        (f"ipfs://me:{HIDDEN}/x@bafy", {}),
+        (f"file://me:{HIDDEN}@a.example/x.onnx", {}),
+        (f"me:{HIDDEN}@a.example/x.onnx", {}),
+        ("resnet18-v2-7", {"metadata": f"http://me:{HIDDEN}@a.example/x.json"}),
+        ("resnet18-v2-7", {"metadata": f"me:{HIDDEN}@a.example/x.json"}),
+        ("resnet18-v2-7", {"ipfs_gateways": [f"me:{HIDDEN}@a.example"]}),
+        ("resnet18-v2-7", {"ipfs_gateways": [f"http://me:{HIDDEN}@[::x]"]}),
+        ("resnet18-v2-7", {"ipfs_gateways": [f"https://me:{HIDDEN}@xn--"]}),
+        ("resnet18-v2-7", {"hf_endpoint": f"https://me:{HIDDEN}@[::1"}),
+        ("resnet18-v2-7", {"mirrors": f"https://me:{HIDDEN}@[::1/x"}),
+    ],
+)
+def test_credentials_are_shown_nowhere_that_an_address_is_refused(hub, source, options):
+    with pytest.raises(errors.WorkbenchError) as caught:
+        hub.pull(source, offline=True, progress=False, **options)
+    told = [*traceback.format_exception(caught.value), caught.value.hint]
+    assert HIDDEN not in "".join(told)
+    assert not isinstance(caught.value, errors.OfflineError)
+
+
+def test_the_rules_do_not_show_the_servers_that_they_trust():
+    rules = fetch.Rules(trusted=(f"https://me:{HIDDEN}@a.example",))
+    assert HIDDEN not in repr(rules)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["apikey", "api_key", "Api-Key", "pw", "pass", "passwd", "jwt", "client_secret", "X-Secret",
+     "private_token", "accessKey", "X-Amz-Signature", "sv", "session_id"],
+)  # fmt: skip
+def test_what_proves_who_asks_is_no_part_of_a_source(server, hub, shelf, model, name):
+    server.routes["/tiny.onnx"] = file(model)
+    pull(hub, f"{server.url}/tiny.onnx?{name}=hunter2")
+    assert lock.read(shelf)["tiny"].query == ""
+    pull(hub, f"{server.url}/tiny.onnx?{name}=hunter3")
+    assert server.count("/tiny.onnx") == 1
+
+
+@pytest.mark.parametrize("name", ["id", "version", "keyword", "file", "author", "design", "space"])
+def test_what_a_query_asks_for_is_a_part_of_its_source(name):
+    one, other = (address.tell(f"https://a.example/m.onnx?{name}={n}") for n in "12")
+    assert one.query
+    assert one.query != other.query
+
+
+def test_what_the_lock_keeps_of_a_query_says_nothing_without_its_address():
+    one, other = (address.tell(f"https://{h}.example/m.onnx?id=5") for h in "ab")
+    assert one.query != other.query
+    assert one.query == address.tell("https://a.example/m.onnx?id=5&token=x").query
+    assert len(one.query) == 8

@@ -24,7 +24,7 @@ from workbench.service.policy import Policy
 from workbench.service.server import Server, address, listen
 
 #: Longest that a service may take to come up, on a slow and busy machine.
-START_S = 60.0
+START_S = 240.0
 
 
 class Running:
@@ -46,7 +46,7 @@ class Running:
         self.thread = threading.Thread(target=self.server.run_until_told, daemon=True)
         self.thread.start()
         assert ready.wait(START_S), "the service did not come up"
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=180)
 
     def execute(self, picture: str, **more: Any) -> httpx.Response:
         body = {"model_id": "colours", "input": {"type": "image", "data": picture}} | more

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(true: Callable[[], bool], within_s: float = 20.0) -> bool:
+def until(true: Callable[[], bool], within_s: float = 120.0) -> bool:
     """Wait for something to become true; return whether it did."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:

@@ -23,7 +23,7 @@ from workbench.settings import Settings
 def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "workbench", "serve", *arguments], cwd=cwd, capture_output=True,
-        text=True, timeout=60, check=False, env=os.environ | variables,
+        text=True, timeout=180, check=False, env=os.environ | variables,
     )  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_it_speaks_https_with_a_certificate(command, tmp_path):
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
          "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
          "subjectAltName=IP:127.0.0.1"],
-        cwd=tmp_path, check=True, capture_output=True, timeout=60,
+        cwd=tmp_path, check=True, capture_output=True, timeout=180,
     )  # fmt: skip
     served = command(TLS_CERT="cert.pem", TLS_KEY="key.pem")
     assert served.url.startswith("https://")

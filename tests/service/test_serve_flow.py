@@ -37,14 +37,14 @@ def curl(url: str, body: dict, folder) -> dict:
     run = subprocess.run(
         ["curl", "-s", "-S", "-X", "POST", url, "-H", "Content-Type: application/json",
          "-d", "@payload.json"],
-        cwd=folder, capture_output=True, text=True, check=True, timeout=60,
+        cwd=folder, capture_output=True, text=True, check=True, timeout=180,
     )  # fmt: skip
     return json.loads(run.stdout)
 
 
 def test_the_flow_people_know(project, command):
     served = command(MODEL_DIR=str(project / "models"), DATA_DIR=str(project / "data"), cwd=project)
-    with httpx.Client(base_url=served.url, timeout=60) as client:
+    with httpx.Client(base_url=served.url, timeout=180) as client:
         health = client.get("/health").json()
         assert (health["live"], health["ready"]) == (True, True)
 

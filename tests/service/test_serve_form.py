@@ -221,7 +221,7 @@ def raw(running, body: bytes, *, declared: int | None, kind: str) -> tuple[int, 
     head = (
         f"POST {EXECUTE}?model_id=colours HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     )
-    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as sock:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=180) as sock:
         if declared is not None:
             sock.sendall(f"{head}Content-Length: {declared}\r\n\r\n".encode() + body)
         else:

@@ -129,7 +129,7 @@ def test_the_command_says_what_is_missing(tmp_path):
 
     run = subprocess.run(
         [sys.executable, "-m", "workbench", "serve", "--host", "0.0.0.0", "--port", "0"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert run.returncode == 1
     assert "expected at least one key, since the service listens on 0.0.0.0" in run.stderr

@@ -32,7 +32,7 @@ def divide(client: httpx.Client, x: int) -> httpx.Response:
 
 def test_a_model_that_crashes_costs_one_error_and_its_worker_is_replaced(served, red):
     good = {"model_id": "colours", "input": {"data": red}}
-    with httpx.Client(base_url=served.url, timeout=60) as client:
+    with httpx.Client(base_url=served.url, timeout=180) as client:
         assert divide(client, 2).json()["outputs"][0]["data"] == [-(2**63)]
         for _ in range(2):
             answer = divide(client, 0)
@@ -47,7 +47,7 @@ def test_a_model_that_crashes_costs_one_error_and_its_worker_is_replaced(served,
 
 def test_status_knows_what_is_in_memory_elsewhere(served, red):
     good = {"model_id": "colours", "input": {"data": red}}
-    with httpx.Client(base_url=served.url, timeout=60) as client:
+    with httpx.Client(base_url=served.url, timeout=180) as client:
         for _ in range(3):
             client.post("/api/inference/execute", json=good)
         told = client.get("/api/inference/status").json()
@@ -72,4 +72,4 @@ def test_its_workers_end_with_it(served):
     served.process.wait()
     begun = time.monotonic()
     assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in mine))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60

@@ -33,7 +33,7 @@ def test_describing_it_loads_nothing_and_shows_no_key_on_the_command_line():
         "print(sorted({'fastapi', 'onnxruntime', 'numpy'} & set(sys.modules)))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180
     )
     assert run.stdout.strip() == "[]"
     told = server()
@@ -66,7 +66,7 @@ def test_jupyter_starts_it_and_hands_requests_on(tmp_path, shelf):
 
         assert until(lambda: told().endswith("}"), within_s=60), (tmp_path / "log.txt").read_text()
         url = json.loads(told())["url"]
-        with httpx.Client(base_url=url, timeout=90) as client:
+        with httpx.Client(base_url=url, timeout=180) as client:
             client.headers["Authorization"] = f"token {TOKEN}"
             health = client.get("workbench/health").json()
             assert health["ready"] is True

@@ -34,7 +34,7 @@ def test_every_line_of_the_documentation_works(command, tmp_path):
         script += [line, "echo; echo ==="]
     run = subprocess.run(
         ["bash", "-c", "\n".join(script)], cwd=tmp_path, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=180, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr + run.stdout[-500:]
     said = [part.strip() for part in run.stdout.split("===")]

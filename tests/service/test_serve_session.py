@@ -141,7 +141,7 @@ def test_it_ends_with_its_process(shelf):
         print(service.url, flush=True)
     """
     run = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (0, "")
@@ -168,7 +168,7 @@ def test_without_the_extra_the_command_says_so_too(tmp_path):
         "from workbench.cli import main; sys.exit(main(['serve']))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
     assert run.returncode == 1
@@ -183,6 +183,6 @@ def test_importing_the_package_or_the_door_loads_no_server():
         " & set(sys.modules)))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=True
     )
     assert run.stdout.strip() == "[]"

@@ -106,11 +106,11 @@ def test_a_dial_that_is_moved_while_another_thread_paints_is_forwarded(dials):
     def paints():
         with dials._quiet:
             inside.set()
-            go.wait(10)
+            go.wait(120)
 
     painter = threading.Thread(target=paints)
     painter.start()
-    assert inside.wait(10)
+    assert inside.wait(120)
     dials.side.set_state({"value": 96})
     go.set()
     painter.join()

@@ -131,15 +131,15 @@ def test_what_waited_is_given_back_and_can_be_done_after_all(worker, seen):
         held(threading.Event())(job)
 
     worker.submit("endless", endless)
-    assert begun.wait(5)
+    assert begun.wait(120)
     for name in ("a", "b"):
         worker.submit(name, lambda job: job.what, done=done.append)
     left = worker.cancel()
     assert [job.what for job in left] == ["a", "b"]
-    assert worker.wait(5)
+    assert worker.wait(120)
     for job in left:
         worker.resubmit(job)
-    assert worker.wait(5)
+    assert worker.wait(120)
     assert done == ["a", "b"]
 
 
@@ -148,15 +148,15 @@ def test_what_ends_after_it_was_stopped_is_not_taken_up_and_that_is_said(worker,
 
     def deaf(_):
         begun.set()
-        assert go.wait(5)
+        assert go.wait(120)
 
     worker.submit("deaf", deaf, done=done.append)
-    assert begun.wait(5)
+    assert begun.wait(120)
     assert not worker.stopping
     worker.cancel()
     assert worker.stopping
     go.set()
-    assert worker.wait(5)
+    assert worker.wait(120)
     assert not worker.stopping
     assert done == []
     assert [(type(e), about) for e, about in seen["failures"]] == [(CancelledError, "deaf")]
@@ -167,12 +167,12 @@ def test_what_is_dropped_says_nothing(worker, seen):
 
     def deaf(_):
         begun.set()
-        assert go.wait(5)
+        assert go.wait(120)
 
     worker.submit("deaf", deaf, done=done.append)
     worker.submit("waits", lambda _: 1, done=done.append)
-    assert begun.wait(5)
+    assert begun.wait(120)
     worker.drop()
     go.set()
-    assert worker.wait(5)
+    assert worker.wait(120)
     assert (done, seen["failures"]) == ([], [])

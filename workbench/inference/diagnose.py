@@ -9,7 +9,8 @@ crops; then filters. What is tried, and how answers are scored, is
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from workbench.preprocessing.pipeline import Pipeline
 from workbench.preprocessing.recipes import Answers, Candidate, Wanted
 from workbench.preprocessing.steps import PictureStep
 from workbench.tasks.classification import activate, resolve_activation
-from workbench.units import count, share
+from workbench.units import count, decimal, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,7 @@ class Trial:
     confidence, agreement : mean largest probability, and how alike mirrored pictures' answers are
     beaten : share of bootstrap rounds in which the best recipe scores more
     equivalent : whether these pictures cannot tell it from the best: that wins in less than 95 %
-        of the rounds, or by less than 0.02
+        of the rounds, or by less than 0.02, or the pictures are of too few kinds
     """
 
     name: str
@@ -121,6 +122,8 @@ class Diagnosis(Displayable):
     in_use : the recipe that the model's description gives
     effects : what each choice moves, most first
     activation : what was found about the scores
+    kinds, kinds_needed : of how many kinds the pictures are (by their labels, or by what the
+        model answers), and of how many they must be for a recipe to be called wrong
     stopped : whether someone stopped it early
     """
 
@@ -132,6 +135,8 @@ class Diagnosis(Displayable):
     in_use: Trial
     effects: tuple[Effect, ...]
     activation: str
+    kinds: float = inf
+    kinds_needed: float = 0.0
     stopped: bool = False
 
     @property
@@ -143,6 +148,11 @@ class Diagnosis(Displayable):
     def equivalent(self) -> tuple[Trial, ...]:
         """The recipes that these pictures cannot tell from the best, itself included."""
         return tuple(trial for trial in self.trials if trial.equivalent)
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the pictures are of enough kinds for a recipe to be called wrong."""
+        return self.kinds >= self.kinds_needed
 
     @property
     def healthy(self) -> bool:
@@ -159,8 +169,15 @@ class Diagnosis(Displayable):
     def verdict(self) -> str:
         """What was found, in a sentence or two."""
         n = count(self.n, "picture")
+        if not self.conclusive:
+            return (
+                f"Cannot tell: {n} of so few kinds speak neither for nor against the recipe in use "
+                f"({self.in_use.name}), whatever scores best on them."
+            )
         if self.healthy:
             told = f"Nothing on {n} speaks against the recipe in use ({self.in_use.name})."
+            if self.named is not self.in_use:
+                told += f" As good, and more usual for such a model: {self.named.name}."
         else:
             told = (
                 f"The recipe in use ({self.in_use.name}) is wrong: {self.named.name} answers "
@@ -265,6 +282,14 @@ class Diagnosis(Displayable):
 
     def _notes(self) -> tuple[str, ...]:
         notes = []
+        if not self.conclusive:
+            by = "by their labels" if self.labelled else "by what the model answers"
+            notes.append(
+                f"The pictures are of too few kinds ({decimal(self.kinds)} {by}, each counted by "
+                "its share): on one kind a wrong recipe may do better than the right one. Take "
+                f"pictures of {'two' if self.labelled else 'four'} kinds or more, about as many of "
+                "each."
+            )
         if self.n < FEW:
             notes.append(
                 f"{count(self.n, 'picture')} {'is' if self.n == 1 else 'are'} few: take {FEW} or "
@@ -302,7 +327,8 @@ def diagnose(
     labels : the truth of each picture, as a label or an index; None where it is not known
     hub : where the model comes from; None for the process's hub
     progress : show a bar
-    most : pictures that are used at most, the first ones
+    most : pictures that are used at most: the first ones, or with labels a draw of all, the same
+        each time, since a folder's first pictures are of one class
     stop : ends the work and keeps what was tried, once the first recipe was
 
     Raises
@@ -514,6 +540,9 @@ class _Doctor:
             self._trial(entry, scored, tops[self._peers(entry[0])])
             for entry, scored in zip(entries, rounds, strict=True)
         ]
+        kinds, needed = self._kinds()
+        if kinds < needed:
+            trials = [replace(trial, equivalent=True) for trial in trials]
         order = sorted(
             trials,
             key=lambda t: (
@@ -537,8 +566,21 @@ class _Doctor:
             in_use=mine,
             effects=self._effects(named),
             activation=self.activation,
+            kinds=kinds,
+            kinds_needed=needed,
             stopped=stopped,
         )
+
+    def _kinds(self) -> tuple[float, float]:
+        """Return of how many kinds the pictures are, and of how many they must be."""
+        classes = next(iter(self.answers.values())).plain.shape[1] if self.answers else 2
+        needed = recipes.kinds_needed(classes, labelled=self.truths is not None)
+        if self.truths is not None:
+            return recipes.variety(self.truths), needed
+        if not self.answers:
+            return 1.0, needed
+        scored = {candidate: float(r[0]) for candidate, r in self._rounds().items()}
+        return recipes.kinds(self.answers, scored, self._leading()[0], self.wanted), needed
 
     def _peers(self, candidate: Candidate | None) -> object:
         """Return what tells the group of recipes that one is compared with.

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -30,11 +31,21 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?", re.AS
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://", re.ASCII)
 #: Names that say nothing about a model: the folder's is taken.
 _PLAIN = re.compile(r"(?i)(model|onnx|network|decoder|encoder)([._-]?\w{0,12})?")
-#: Parts of a query that only prove who asks: they differ each time, and belong in no lock.
+#: What the name of a part of a query has in it where that only proves who asks: it differs each
+#: time, and belongs in no lock. Words are told apart by their case and by what is no letter.
 _SECRET = re.compile(
-    r"(?i)(x-(amz|goog|oss|cos)-|sig|token|access|auth|key|policy|expires|credential|secret|"
-    r"password|se$|sp$|sv$|sr$|st$|spr$|skoid|sktid|skt|ske|sks|skv)"
+    r"(?i)x-(amz|goog|oss|cos)-|token|secret|passw|passphrase|credential|signature|session|"
+    r"cookie|bearer|authori[sz]ation"
 )
+_SECRET_WORDS = frozenset(
+    ("auth", "oauth", "access", "expires", "policy", "sig", "sign", "hmac", "nonce", "jwt", "sas",
+     "pass", "pwd", "pw", "pin", "otp", "login", "sid", "ak", "sk",
+     "se", "sp", "sv", "sr", "st", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv")
+)  # fmt: skip
+#: How often what is left of a query is hashed: a guess at it costs that much.
+#: Source: OWASP Password Storage Cheat Sheet, PBKDF2 with HMAC-SHA256 (2023).
+_ROUNDS = 600_000
+_NOT_HERE = "credentials do not belong in its address"
 _HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -60,11 +71,34 @@ class Source:
 
     @property
     def query(self) -> str:
-        """A hash of what a query says beside credentials; empty where it says nothing."""
+        """A hash of what a query says beside credentials; empty where it says nothing.
+
+        It tells addresses apart and is kept in the lock, so what it was made of must not be
+        guessed from it: it is slow to make, salted with the rest of the address, and short, so
+        that of many guesses more than one fits.
+        """
         if self.kind != "web":
             return ""
-        told = [pair for pair in parse_qsl(urlsplit(self.text).query) if not _SECRET.match(pair[0])]
-        return hashlib.sha256(repr(sorted(told)).encode()).hexdigest()[:16] if told else ""
+        told = [pair for pair in parse_qsl(urlsplit(self.text).query) if not is_secret(pair[0])]
+        return _slowly(repr(sorted(told)), self.shown) if told else ""
+
+
+def is_secret(name: str) -> bool:
+    """Say whether that part of a query only proves who asks.
+
+    >>> [is_secret(n) for n in ("api_key", "X-Secret", "accessKey", "pw", "id", "keyword")]
+    [True, True, True, True, False, False]
+    """
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    return bool(_SECRET.search(name)) or any(
+        word.lower() in _SECRET_WORDS or word.lower().endswith("key") for word in words
+    )
+
+
+@lru_cache(maxsize=64)
+def _slowly(text: str, salt: str) -> str:
+    made = hashlib.pbkdf2_hmac("sha256", text.encode(), salt.encode(), _ROUNDS, dklen=4)
+    return made.hex()
 
 
 def tell(source: str | Path) -> Source:
@@ -104,17 +138,18 @@ def tell(source: str | Path) -> Source:
 
 
 def _file(path: Path) -> Source:
+    shown = abridge(without_credentials(str(path)))
     try:
         real = path.expanduser().absolute()
         if real.is_dir() and (real / "model.onnx").is_file():
             real = real / "model.onnx"
         if not real.is_file():
             what = "is a folder; give the .onnx file in it" if real.is_dir() else "does not exist"
-            raise MissingFileError(abridge(str(path)), "model file", what)
+            raise MissingFileError(shown, "model file", what)
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, MissingFileError):
             raise
-        raise MissingFileError(abridge(str(path)), "model file", "cannot be read") from error
+        raise MissingFileError(shown, "model file", "cannot be read") from error
     return Source("file", str(real), _named(real.stem, real.parent.name))
 
 
@@ -122,7 +157,10 @@ def _address(text: str, scheme: str) -> Source:
     rest = text.partition("://")[2]
     shown = without_credentials(text)
     if scheme in ("https", "http"):
-        pieces = [p for p in unquote(urlsplit(text).path).split("/") if p]
+        try:
+            pieces = [p for p in unquote(urlsplit(text).path).split("/") if p]
+        except ValueError:  # its words may hold the address
+            raise UrlRefusedError(shown, "it is no address") from None
         stem = PurePosixPath(pieces[-1]).stem if pieces else ""
         return Source("web", f"{scheme}://{rest}", _named(stem, *pieces[-2:-1]))
     if scheme == "hf":
@@ -135,10 +173,12 @@ def _address(text: str, scheme: str) -> Source:
             raise UrlRefusedError(shown, "it names no file in the bucket")
         if "@" in pieces[0]:
             hint = "Give them to the service's own settings (see s3fs and gcsfs)."
-            raise UrlRefusedError(shown, "credentials do not belong in its address", hint)
+            raise UrlRefusedError(shown, _NOT_HERE, hint)
         stem = PurePosixPath(pieces[-1]).stem
         return Source("bucket", f"{scheme}://{rest}", _named(stem, *pieces[-2:-1]))
     if scheme == "file":
+        if "@" in rest.partition("/")[0]:
+            raise UrlRefusedError(shown, _NOT_HERE, "A file is named by its path alone.")
         return _file(Path(unquote(rest)))
     kinds = "https://, hf://, ipfs://, s3://, gs://, a path or a name of the catalogue"
     raise UrlRefusedError(shown, f"{scheme}:// is not fetched", f"Known are {kinds}.")
@@ -157,6 +197,9 @@ def _hugging(rest: str, shown: str) -> Source:
 
 def _interplanetary(rest: str, shown: str) -> Source:
     pieces = [unquote(p) for p in re.split(r"[?#]", rest)[0].split("/")]
+    if "@" in rest.partition("?")[0] and not pieces[0].isalnum():
+        hint = "A gateway that asks for them is set by IPFS_GATEWAYS."
+        raise UrlRefusedError(shown, _NOT_HERE, hint)
     told = cid.parse(pieces[0])
     path = [p for p in pieces[1:] if p]
     if any(p in (".", "..") or "/" in p or "\\" in p for p in path):
@@ -186,9 +229,17 @@ def known_sha256(sha256: str | Mapping[str, str] | None) -> dict[str, str]:
     Raises
     ------
     ConfigError : something that is no sha256
+
+    Examples
+    --------
+    >>> known_sha256("SHA256:" + "AB" * 32)[""][:6]
+    'ababab'
     """
     told = sha256 if isinstance(sha256, Mapping) else {} if sha256 is None else {"": sha256}
-    for value in told.values():
-        if not isinstance(value, str) or not _HEX.fullmatch(value.removeprefix("sha256:")):
+    found = {}
+    for name, value in told.items():
+        plain = re.sub(r"(?i)^sha256[:-]", "", value.strip()) if isinstance(value, str) else ""
+        if not _HEX.fullmatch(plain):
             raise ConfigError("sha256", value, "64 hexadecimal digits")
-    return {name: value.removeprefix("sha256:").lower() for name, value in told.items()}
+        found[name] = plain.lower()
+    return found

@@ -28,14 +28,16 @@ from workbench.errors import (
     MissingFileError,
     WorkbenchError,
 )
-from workbench.models import gate, lock, store
+from workbench.models import gate, lock, placing, store
 from workbench.models.evidence import read_spec
 from workbench.models.foreign import recognise
-from workbench.models.labels import as_labels, read_json
-from workbench.models.part import Workshop, not_writable, settle
+from workbench.models.labels import as_labels, named_file, read_json, read_labels
+from workbench.models.part import Workshop, not_writable
+from workbench.models.placing import Made
 from workbench.models.progress import Bar, Shown
 from workbench.models.transfer import Item, Place, telling, transfer
 from workbench.models.weights import unsafe_location
+from workbench.models.whereabouts import inside, reserved
 from workbench.settings import without_credentials
 
 if TYPE_CHECKING:
@@ -88,20 +90,6 @@ class Pulled:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Made:
-    """A file that is ready to be moved into place."""
-
-    source: Path
-    target: str
-    role: str
-    sha256: str
-    size_bytes: int
-    places: tuple[str, ...] = ()
-    content: Any = None
-    validator: str = ""
-
-
 class Assembly:
     """One pull, from the first byte to the lock.
 
@@ -111,6 +99,7 @@ class Assembly:
     shelf, name, wish : where it goes, under which name, and what was asked for
     own : the file that is here already and is the right one; None where there is none
     query : see :class:`workbench.models.lock.Entry`
+    again : whether a former pull of the same was killed on its way
     """
 
     def __init__(
@@ -123,15 +112,18 @@ class Assembly:
         wish: Wish,
         own: Path | None,
         query: str,
+        again: bool = False,
     ) -> None:
-        self.own, self.query = own, query
+        self.own, self.query, self.again = own, query, again
         self.fetcher, self.plan, self.shop, self.shelf = fetcher, plan, shop, shelf
         self.name, self.wish = name, wish
-        self.made: list[_Made] = []
+        self.made: list[Made] = []
+        self.pinned: Mapping[str, str] = {}
         self.notes: list[str] = []
 
     def run(self, hashes: Mapping[str, str]) -> Pulled:
         """Fetch, examine, place and lock; raises what :meth:`ModelHub.pull` does."""
+        self.pinned = hashes
         try:
             self._model(hashes)
         except WorkbenchError as error:
@@ -177,11 +169,11 @@ class Assembly:
         *,
         look: Callable[[bytes, int | None, str], None],
         seeded: bool = False,
-    ) -> _Made:
+    ) -> Made:
         part = self.shop.part(item.name, seeded=seeded, tick=self.fetcher.tick)
         with Bar(f"{self.name}: {item.name}", self.wish.progress) as bar:
             place = transfer(self.fetcher, item, part, look, bar.told)
-        made = _Made(
+        made = Made(
             part.path, item.name, role, part.sha256, part.size, self._listed(place, item),
             validator=part.validator,
         )  # fmt: skip
@@ -200,14 +192,27 @@ class Assembly:
         for _ in range(_DATA_FILES):
             try:
                 self.facts = gate.examine(file, remember=False)
+                self._no_others()
                 return
             except ExternalDataError as error:
                 have = {made.target for made in self.made}
                 reason = unsafe_location(error.location)
-                if reason or not lock.inside(error.location) or error.location in have:
+                if reason or error.location in have:
                     raise
+                if not inside(error.location):
+                    raise
+                if reason := reserved(error.location):
+                    raise ExternalDataError(self.plan.source, error.location, reason) from error
                 self._get(self.plan.beside(error.location), "data", look=_is_data)
         raise ExternalDataError(self.plan.source, "…", f"there are more than {_DATA_FILES} of them")
+
+    def _no_others(self) -> None:
+        """Refuse weights in a file that is here for another reason, such as a note of a part."""
+        fetched = {made.target for made in self.made if made.role == "data"}
+        for location in self.facts.external_files:
+            if location not in fetched:
+                reason = reserved(location) or "no such file was fetched"
+                raise ExternalDataError(self.plan.source, location, reason)
 
     # ── describing ────────────────────────────────────────────────────────────────────────────
 
@@ -234,7 +239,7 @@ class Assembly:
         self._write(f"metadata/{self.name}.json", "metadata", told, told)
 
     def _weigh(self, file: Path, told: Mapping[str, Any]) -> None:
-        folders = (*self.shelf.labels_folders(), self.shop.folder)
+        folders = tuple(self.shelf.labels_folders())
         spec = read_spec(self.name, file, facts=self.facts, metadata=told, labels_dir=folders)
         if spec.image is not None and "preprocessing" in told:
             spec.pipeline()
@@ -251,7 +256,7 @@ class Assembly:
         except OSError as error:
             raise not_writable(self.shelf.models, error) from error
         sha256 = hashlib.sha256(data).hexdigest()
-        self.made.append(_Made(source, path, role, sha256, len(data), content=content))
+        self.made.append(Made(source, path, role, sha256, len(data), content=content))
 
     def _labels(self) -> tuple[tuple[str, ...], Any]:
         """Return the names of the classes, and how they were made."""
@@ -263,7 +268,9 @@ class Assembly:
         try:
             data, place = fetch_labels(self.fetcher, labels, self.plan.label_places)
         except (FetchError, MissingFileError) as error:
-            self.notes.append(f"Its labels could not be had, so answers name numbers: {error}")
+            self.notes.append(
+                f"Its labels could not be had, so answers name numbers: {error}{_way(labels)}"
+            )
             return (), None
         sources = [p for p in labels.sources if "://" in p] or [without_credentials(place)]
         facts = {"form": labels.form, "sha256": hashlib.sha256(data).hexdigest()}
@@ -284,82 +291,33 @@ class Assembly:
 
     def _place(self) -> Path:
         """Move everything into place, the model last, and lock it."""
-        root = self.shelf.models
-        folder = any(m.role in ("data", "config") for m in self.made)
-        for made in self.made:
-            if made.role in ("data", "config"):
-                made.target = f"{self.name}/{made.target}"
-            elif made.role == "model":
-                made.target = f"{self.name}/model.onnx" if folder else f"{self.name}.onnx"
-        model = self.made[0]
-        old = lock.read(root).get(self.name)
-        self._clear(root, model)
-        fresh: list[Path] = []
-        try:
-            for made in (*self.made[1:], model):
-                target = root / made.target
-                if not same_file(target, made):
-                    fresh += [] if target.exists() else [target]
-                    settle(made.source, target)
-            entry = self._entry(root)
-            lock.write(root, entry)
-        except WorkbenchError:
-            for path in reversed(fresh):  # the model's own first
-                path.unlink(missing_ok=True)
-                _drop_empty(path.parent, root)
-            raise
-        if old is not None:
-            now = {f.path for f in entry.files}
-            for file in old.files:
-                if file.path not in now:
-                    (root / file.path).unlink(missing_ok=True)
-                    _drop_empty((root / file.path).parent, root)
-        return root / model.target
-
-    def _entry(self, root: Path) -> lock.Entry:
         now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
-        return lock.Entry(
+        entry = lock.Entry(
             id=self.name,
             source=self.plan.source,
             licence=self._licence(),
             pulled=now,
-            files=tuple(self._locked(root, made) for made in self.made),
-            given=mapping_of(self.wish.metadata),
+            files=(),
+            given={k: v for k, v in mapping_of(self.wish.metadata).items() if k != "sha256"},
             query=self.query,
+            pinned=self.pinned,
         )
-
-    def _clear(self, root: Path, model: _Made) -> None:
-        """Take another model of that name away first: never an old one with a new description."""
-        for path in (root / f"{self.name}.onnx", root / self.name / "model.onnx"):
-            if path.is_file() and not (path == root / model.target and same_file(path, model)):
-                try:
-                    path.unlink()
-                except OSError as error:
-                    raise not_writable(path, error) from error
+        return placing.place(
+            self.shop, self.made, entry, over=self.wish.replace or self.wish.renew,
+            again=self.again,
+        )  # fmt: skip
 
     def _licence(self) -> str:
         metadata = next(m.content for m in self.made if m.role == "metadata")
         told = metadata.get("licence", metadata.get("license", "")) or self.plan.licence
         return str(told or "not stated")
 
-    @staticmethod
-    def _locked(root: Path, made: _Made) -> lock.Locked:
-        size_bytes, mtime_ns, inode = lock.stamp(root / made.target)
-        return lock.Locked(
-            path=made.target, role=made.role, sha256=made.sha256, size_bytes=size_bytes,
-            mtime_ns=mtime_ns, inode=inode, sources=made.places, content=made.content,
-            validator=made.validator,
-        )  # fmt: skip
 
-
-def _drop_empty(folder: Path, root: Path) -> None:
-    """Remove the folders below the shelf that a file has left empty."""
-    while folder != root and root in folder.parents:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
+def _way(labels: Labels) -> str:
+    """Say how labels that are missing can be had later."""
+    name = next((s.rpartition("/")[2] for s in labels.sources if "://" in s), "")
+    mirror = f" A mirror has them as {name}, or as labels/{name}." if name else ""
+    return f"{mirror} Pulling it again fetches what is missing."
 
 
 def written(value: Any) -> bytes:
@@ -402,21 +360,21 @@ def _small(fetcher: Fetcher, place: Place) -> bytes:
         raise MissingFileError(str(path), "labels file", "cannot be read") from error
 
 
-def same_file(path: Path, made: _Made) -> bool:
-    """Say whether a file is there already."""
-    try:
-        return path.stat().st_size == made.size_bytes and lock.sha256_of(path) == made.sha256
-    except OSError:
-        return False
-
-
 def mapping_of(metadata: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
-    """Return the fields of a description that a caller gave, as they are written."""
+    """Return the fields of a description that a caller gave, as they are written.
+
+    Labels that it names lie beside it, where it is a file; they are taken into it.
+    """
     if metadata is None:
         return {}
+    beside: Path | None = None
     if isinstance(metadata, (str, Path)):
+        shown = without_credentials(str(metadata))
+        if "://" in str(metadata) or shown != str(metadata):
+            raise ConfigError("metadata", shown, "a path or a mapping: no address is fetched")
         try:
-            metadata = read_json(Path(metadata).expanduser(), "metadata file")
+            beside = Path(metadata).expanduser()
+            metadata = read_json(beside, "metadata file")
         except ValueError as error:
             if isinstance(error, WorkbenchError):
                 raise
@@ -427,6 +385,10 @@ def mapping_of(metadata: Mapping[str, Any] | str | Path | None) -> dict[str, Any
         told: dict[str, Any] = json.loads(json.dumps(dict(metadata), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError("metadata", metadata, f"values that fit JSON ({error})") from error
+    if beside is not None and isinstance(told.get("labels"), str):
+        with suppress(MissingFileError):  # then it is one of the shelf's
+            folders = (beside.parent, beside.parent / "labels", beside.parent.parent / "labels")
+            told["labels"] = list(read_labels(named_file(told["labels"], folders)))
     return told
 
 

@@ -13,12 +13,13 @@ from workbench.errors import (
     ConfigError,
     InvalidModelError,
     MissingFileError,
+    WorkbenchError,
     WriteError,
     abridge,
     choices,
     nearest,
 )
-from workbench.models import agreement
+from workbench.models import agreed, agreement
 from workbench.models.companion import GRAPH, KEY, METADATA, Claim
 from workbench.models.spec import WRITABLE, ModelSpec, in_short
 from workbench.page import put
@@ -143,6 +144,10 @@ class Passport(Displayable):
     def write(self, to: str = "metadata", *, path: str | Path | None = None) -> Path:
         """Put the agreed passport into the metadata JSON, or into the ONNX file itself.
 
+        Of a pulled model the lock takes up what the metadata JSON says now: ``pull --locked``
+        gives it to others, and an update keeps it. Its ONNX file stays the one that was pulled;
+        give ``path`` for a copy.
+
         Parameters
         ----------
         to : "metadata", or "onnx" (as ``workbench.metadata`` among its ``metadata_props``; the
@@ -156,7 +161,8 @@ class Passport(Displayable):
         Raises
         ------
         ConfigError : a conflict that nobody has decided (see :meth:`settle`); or a model whose
-            metadata states its hash, which writing into it would break
+            metadata states its hash, which writing into it would break; or a path to a file whose
+            hash a lock states
         WriteError, MissingFileError : it cannot be written there
         """
         if to not in ("metadata", "onnx"):
@@ -170,14 +176,16 @@ class Passport(Displayable):
                 f"For example: passport.settle({first.field}=…), with {names}.",
             )  # fmt: skip
         target = self._place(to, path)
+        agreed.refuse(self.id, to, target)
         content = self._as_json() if to == "metadata" else self._as_onnx(target)
+        unsettled = [entry.field for entry in self.entries if entry.source == GRAPH]
         try:
             if to == "metadata" and path is None:
                 target.parent.mkdir(parents=True, exist_ok=True)
             if not target.parent.is_dir():
                 raise MissingFileError(abridge(str(target.parent)), "folder", "does not exist")
-            put(target, content)
-        except MissingFileError:
+            put(target, content) if to == "onnx" else agreed.write(target, content, unsettled)
+        except WorkbenchError:
             raise
         except OSError as error:
             raise WriteError(str(target), error.strerror or str(error)) from error
@@ -198,7 +206,7 @@ class Passport(Displayable):
         """Return the model file with the passport among its metadata."""
         import onnx
 
-        own = target.absolute() == self.path.absolute()
+        own = agreed.same(target, self.path)
         if own and self.spec.sha256:
             raise ConfigError(
                 "path", None, "another file: the metadata states the sha256 of this one",

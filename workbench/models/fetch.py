@@ -16,7 +16,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -35,7 +35,7 @@ from workbench.errors import (
     UrlRefusedError,
     WorkbenchError,
 )
-from workbench.models.guard import Dialler
+from workbench.models.guard import Dialler, possible_host
 from workbench.settings import Settings, without_credentials
 from workbench.stopping import Stop, deadline
 from workbench.timing import clock
@@ -63,6 +63,8 @@ _MEANINGS = {
     451: "it is withheld for legal reasons (451)",
 }
 _ASKED = {401, 403}
+#: Under which name an answer carries the place that it redirects to.
+_PLACE = "workbench.place"
 
 _ours: ContextVar[bool] = ContextVar("fetching", default=False)
 
@@ -98,7 +100,7 @@ class Rules:
     max_bytes: int = 8_000_000_000
     timeout_s: float = 3600.0
     offline: bool = False
-    trusted: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = field(default=(), repr=False)  # they may hold credentials
     ca_file: str = ""
 
     @classmethod
@@ -120,16 +122,33 @@ class Rules:
 
     def origins(self) -> set[tuple[str, str, int]]:
         """Return scheme, host and port of the servers that the settings name."""
-        urls = [httpx.URL(text) for text in self.trusted]
-        # the two names that everyone knows need no trust, and get none
+        # the names that everyone knows need no trust, and get none
         public = {"huggingface.co", "ipfs.io", "dweb.link", "trustless-gateway.link"}
-        return {origin(url) for url in urls if url.host not in public}
+        found = set()
+        for text in self.trusted:
+            try:
+                url = httpx.URL(text)
+                found |= set() if url.host in public else {origin(url)}
+            except (httpx.InvalidURL, UnicodeError):  # their words may hold it
+                expected = "the address of a server, such as https://example.org"
+                raise ConfigError(
+                    "A mirror, gateway or endpoint", without_credentials(text), expected
+                ) from None
+        return found
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int]:
     """Return scheme, host (as it is dialled) and port."""
     port = url.port or {"https": 443, "http": 80}.get(url.scheme, 0)
     return url.scheme, url.raw_host.decode("ascii").lower(), port
+
+
+def _possible(url: httpx.URL) -> bool:
+    """Say whether a server can have that name; httpx reads an international one each time."""
+    try:
+        return bool(url.host) and possible_host(url.raw_host)
+    except UnicodeError:  # idna's
+        return False
 
 
 class _Transport(httpx.BaseTransport):
@@ -154,11 +173,15 @@ class _Transport(httpx.BaseTransport):
                 extensions=request.extensions,
             )
         )
+        headers = httpx.Headers(answer.headers)
+        # redirects are read here alone: httpx looks at each, also where it is to follow none, and
+        # raises whatever a place that is no address makes of it
+        place = headers.pop("location", "")
         return httpx.Response(
             answer.status,
-            headers=answer.headers,
+            headers=headers,
             stream=_Body(answer),
-            extensions=answer.extensions,
+            extensions={**answer.extensions, _PLACE: place},
         )
 
     def close(self) -> None:
@@ -303,7 +326,7 @@ class Fetcher:
                     raise DownloadError(shown, "the server redirects in a circle")
                 seen.add(str(url))
                 response = self._send(url, sent, shown)
-                place = response.headers.get("location", "")
+                place = str(response.extensions.get(_PLACE, ""))
                 if response.status_code not in _MOVED or not place:
                     break
                 response.close()
@@ -333,6 +356,8 @@ class Fetcher:
             raise UrlRefusedError(shown, f"{url.scheme}:// is not fetched", "Use https://.")
         if not host:
             raise UrlRefusedError(shown, "it names no server")
+        if not _possible(url):
+            raise UrlRefusedError(shown, "no server can have that name")
         return url
 
     def _permit(self, url: httpx.URL, shown: str, exempt: tuple[str, str, int] | None) -> None:
@@ -356,6 +381,8 @@ class Fetcher:
         if not known:
             scheme = f"{target.scheme}://" if target.scheme else "nowhere"
             raise UrlRefusedError(shown, f"it redirects to {scheme}, which is not fetched")
+        if not _possible(target):
+            raise DownloadError(shown, "the server redirects to a name that no server can have")
         return target
 
     def _send(self, url: httpx.URL, headers: dict[str, str], shown: str) -> httpx.Response:
@@ -477,7 +504,8 @@ class Fetcher:
                     often = f", {count(turn, 'time')}" if turn > 1 else ""
                     raise DownloadError(shown, f"{broken.reason}{often}") from broken
                 pause_s = PAUSE_S * 2 ** (turn - 1) if broken.wait_s is None else broken.wait_s
-                if pause_s >= min(self.left_s, WAIT_S):
+                self.tick()  # a silence that lasted until the time limit is that
+                if broken.wait_s is not None and pause_s >= min(self.left_s, WAIT_S):
                     raise DownloadError(
                         shown,
                         f"{broken.reason}; it asks for {seconds(pause_s)} of peace, and "

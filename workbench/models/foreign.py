@@ -53,6 +53,19 @@ _MARKS: tuple[tuple[int, bytes, str, str], ...] = (
 )
 
 
+#: How a page may begin, beside a comment and a declaration of XML.
+#: Source: https://mimesniff.spec.whatwg.org/#rules-for-identifying-an-unknown-mime-type, with
+#: three more tags that belong into a page's head.
+_PAGE = re.compile(
+    r"(?is)(\s|<!--.*?-->|<\?xml[^>]*\?>)*"
+    r"(<!doctype\s+html|<!--|<(html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p|"
+    r"meta|link|noscript)[\s/>])"
+)
+#: Marks of an encoding, the longer ones first.
+_BOMS = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xef\xbb\xbf", "utf-8-sig"),
+         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
+
+
 def recognise(head: bytes, size_bytes: int) -> tuple[str, str] | None:
     """Tell what a file is from its head, and what to do; None where nothing is recognised.
 
@@ -70,6 +83,8 @@ def recognise(head: bytes, size_bytes: int) -> tuple[str, str] | None:
     >>> recognise(b"", 0)[0]
     'the file is empty (0 bytes)'
     >>> recognise(b"<!DOCTYPE html><title>Sign in", 29)[0]
+    'it is an HTML page'
+    >>> recognise("\ufeff<!-- moved --> <HTML lang='de'>".encode("utf-16-le"), 62)[0]
     'it is an HTML page'
     """
     if not size_bytes:
@@ -118,7 +133,24 @@ def _is_safetensors(head: bytes, size_bytes: int) -> bool:
     return head[8:10] in (b'{"', b"{}") and 2 <= length <= size_bytes
 
 
+def _is_page(head: bytes) -> bool:
+    """Say whether a head is that of a web page, in whatever encoding it is."""
+    encoding = next((name for mark, name in _BOMS if head.startswith(mark)), "latin-1")
+    if encoding == "latin-1" and head[:2].count(0) == 1:  # without a mark
+        encoding = "utf-16-be" if head.startswith(b"\0") else "utf-16-le"
+    text = head.decode(encoding, "ignore")
+    return "\0" not in text and _PAGE.match(text) is not None
+
+
 def _text(head: bytes) -> tuple[str, str] | None:
+    if b"<net " not in head and _is_page(head):
+        return (
+            "it is an HTML page",
+            (
+                "The server sent a web page in place of the file (a login, a licence to accept, "
+                "or the page about the file): use the direct download link."
+            ),
+        )
     try:  # the head may end in the middle of a character
         text = head.decode("utf-8", "strict" if len(head) < HEAD_BYTES else "ignore")
     except UnicodeDecodeError:
@@ -127,14 +159,6 @@ def _text(head: bytes) -> tuple[str, str] | None:
     if not all(c.isprintable() or c in "\r\n\t\f" for c in text):
         return None
     lower = text.lower()
-    if lower.startswith(("<!doctype html", "<html", "<head", "<body")):
-        return (
-            "it is an HTML page",
-            (
-                "The server sent a web page in place of the file (a login, a licence to accept, "
-                "or the page about the file): use the direct download link."
-            ),
-        )
     if "<net " in lower and "<" in lower[:1]:
         return "it is an OpenVINO IR description (.xml)", "Give the .onnx it was converted from."
     if lower.startswith(("<?xml", "<error")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import socket
 import ssl
@@ -25,6 +26,7 @@ from workbench.timing import clock
 SLICE_S = 0.2
 #: IPv6 addresses that lead to an IPv4 address: through NAT64 (RFC 6052, RFC 8215).
 _NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
+_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _HINT = "Pass allow_private=True (or set ALLOW_PRIVATE) where that is meant."
 
 
@@ -73,6 +75,26 @@ def _kind(ip: IPv4Address | IPv6Address) -> str:
         (not ip.is_global, "an address that is not public"),
     )
     return next((kind for holds, kind in kinds if holds), "")
+
+
+def possible_host(raw_host: bytes) -> bool:
+    """Say whether a server can have that name, or that address.
+
+    Source
+    ------
+    RFC 1035, 2.3.4: a label has 1 to 63 octets, and a name 255, of which two are not written.
+    The underscore is in no host name, but in many of the names that companies give theirs.
+
+    Examples
+    --------
+    >>> [possible_host(h) for h in (b"a.example", b"::1", b"a b", b"a..b", b"x" * 64 + b".org")]
+    [True, True, False, False, False]
+    """
+    text = raw_host.decode("latin-1")
+    with contextlib.suppress(ValueError):
+        return bool(ip_address(text.partition("%")[0]))
+    labels = text.removesuffix(".").split(".")
+    return len(text) <= 253 and all(map(_LABEL.fullmatch, labels))
 
 
 def resolve(host: str, port: int) -> list[str]:

@@ -25,6 +25,7 @@ from workbench.errors import (
     InferredMetadataWarning,
     MissingFileError,
     ModelFileError,
+    UnknownModelError,
     WorkbenchError,
     abridge,
     choices,
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
     from workbench.models.dossier import Passport
     from workbench.models.fetch import Rules
     from workbench.models.graph import GraphFacts
+    from workbench.models.news import Update
     from workbench.models.progress import Progress
     from workbench.models.spec import ModelSpec
-    from workbench.models.upkeep import Restored, Update, Verification
+    from workbench.models.upkeep import Restored, Verification
     from workbench.stopping import Stop
 
 #: What tells one session from another: the file as it is now, and how it is opened (as text: a
@@ -248,10 +250,15 @@ class ModelHub(Displayable):
 
         if verify != "always":
             raise ConfigError("verify", verify, "'auto' or 'always'")
-        lock.check(handle.path, "always")
-        seen, told = gate.examine(handle.path, verify="always").sha256, handle.spec.sha256
+        path, told = handle.path, handle.spec.sha256
+        lock.check(path, "always")
+        entries = ((f, e) for f in (path.parent.parent, path.parent) for e in lock.read(f).values())
+        proven = next((e.model.sha256 for f, e in entries if f / e.model.path == path), "")
+        seen = proven or lock.sha256_of(path, "always")  # each byte is read once
         if told and told.lower() != seen:
-            raise ChecksumError(str(handle.path), told.lower(), seen)
+            raise ChecksumError(str(path), told.lower(), seen)
+        if handle.graph.sha256 != seen:  # it was never described, and changed in secret
+            gate.examine(path, verify="always")
 
     def preload(
         self,
@@ -476,6 +483,7 @@ class ModelHub(Displayable):
         -----
         IncompletePullWarning : something that belongs to it could not be had
         """
+        from workbench.models import lock
         from workbench.models import pull as pulling
         from workbench.models.assembly import Wish
 
@@ -484,7 +492,12 @@ class ModelHub(Displayable):
         done = pulling.pull(self.shelf, source, wish, rules, given, stop)
         for note in done.notes:
             warnings.warn(IncompletePullWarning(done.id, note), stacklevel=2)
-        return self.handle(done.id)
+        try:
+            return self.handle(done.id)
+        except (UnknownModelError, MissingFileError, ChecksumError):
+            # another process was just replacing it
+            with lock.alone(self.shelf.models / lock.NAME):
+                return self.handle(done.id)
 
     def pull_locked(
         self,
@@ -521,31 +534,35 @@ class ModelHub(Displayable):
     ) -> Update:
         """Ask the sources of locked models what they have now, and pull what has changed.
 
-        ``dry_run`` : only show the difference.
+        Left alone is a model whose address had a query (the lock does not keep it), and one whose
+        sha256 was demanded. ``dry_run`` : only show the difference.
         """
         from dataclasses import replace
 
+        from workbench.models import news as asking
         from workbench.models import pull as pulling
-        from workbench.models import upkeep
         from workbench.models.assembly import Wish
 
         given, rules = _asked(options)
-        news = upkeep.look(self.shelf, names, rules, given, stop)
-        told = upkeep.Update(news, dry_run=dry_run)
+        news = asking.look(self.shelf, names, rules, given, stop)
+        told = asking.Update(news, dry_run=dry_run)
         if dry_run:
             return told
         done: list[str] = []
         final = []
         for one in news:
-            if one.id in told.changed:
+            if one.id in told.due:
                 wish = Wish(id=one.id, renew=True, progress=progress)
                 try:
-                    pulling.pull(self.shelf, one.source, wish, rules, given, stop)
-                    done.append(one.id)
+                    made = pulling.pull(self.shelf, one.source, wish, rules, given, stop)
+                    if made.notes:
+                        one = replace(one, reason=" ".join(made.notes))  # noqa: PLW2901
+                    if one.outcome != "incomplete" or not made.notes:
+                        done.append(one.id)
                 except (FetchError, ModelFileError, DescriptionError) as error:
                     one = replace(one, outcome="failed", reason=error.message)  # noqa: PLW2901
             final.append(one)
-        return upkeep.Update(tuple(final), tuple(done), dry_run=False)
+        return asking.Update(tuple(final), tuple(done), dry_run=False)
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────
 

@@ -41,7 +41,7 @@ def read_json(path: Path, what: str) -> Any:
     if data is None:
         raise ValueError(f"it has more than {size(TEXT_BYTES)}")
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=once)
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
@@ -51,7 +51,8 @@ def read_json(path: Path, what: str) -> Any:
         raise ValueError(f"it is not JSON ({error.msg}, {at})") from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make a dict of what a JSON object holds; ValueError where it says a thing twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

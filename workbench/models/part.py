@@ -54,6 +54,7 @@ class Part:
     size : bytes so far
     head : the first of them
     seeded : whether what others have left was taken up, and what is left may be
+    lost : whether what is left is of no use: the place does not go on where it was
     resumed : whether some were not received in one go from one server
     origin, validator : which address they came from (a hash), and its strong ETag or date
     total : how many there will be, as the server said; None where it did not
@@ -61,7 +62,7 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.size, self.head, self.resumed, self.seeded = 0, b"", False, False
+        self.size, self.head, self.resumed, self.seeded, self.lost = 0, b"", False, False, False
         self.origin = self.validator = ""
         self.total: int | None = None
         self._hash = hashlib.sha256()
@@ -165,7 +166,7 @@ class Workshop:
 
     def _leave(self) -> None:
         """Leave what has come of the model to the next pull of the same, as that of a dead one."""
-        parts = [p for p in self.parts if p.seeded and p.size and p.path.is_file()]
+        parts = [p for p in self.parts if p.seeded and not p.lost and p.size and p.path.is_file()]
         left = self.folder.with_name(self.folder.name.replace(f"-{os.getpid()}-", "-0-"))
         with contextlib.suppress(OSError):
             if parts:
@@ -234,12 +235,12 @@ def sweep(shelf: Path, host: str, goal: str) -> None:
             age_s = time.time() - max(p.stat().st_mtime for p in (folder, *folder.iterdir()))
         except OSError:
             continue
-        dead = match[1] == goal and match[2] == host and not _alive(int(match[3]))
+        dead = match[1] == goal and match[2] == host and not alive(int(match[3]))
         if dead or age_s > STALE_S:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     """Say whether a process of this machine runs; when in doubt, it does. 0 was given up."""
     if pid == 0:
         return False

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from workbench.errors import CidError, DownloadError
-from workbench.models import catalog, cid
+from workbench.errors import CidError, DownloadError, MetadataError
+from workbench.models import catalog, cid, companion
 from workbench.models.catalog import Labels
-from workbench.models.labels import read_json
+from workbench.models.labels import named_file, read_json
 from workbench.models.repository import Sibling, licence_of, siblings, the_model, variants
 from workbench.models.transfer import Item, Place
 
@@ -25,6 +26,7 @@ _TOLD_BYTES = 32_000_000
 #: Descriptions that Hugging Face keeps beside a model, and the largest that is taken, in bytes.
 _CONFIGS = ("config.json", "preprocessor_config.json")
 _CONFIG_BYTES = 16_000_000
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,14 +265,36 @@ class Planner:
         def beside(location: str) -> Item:
             return Item(location, (Place(_near(source, location)),), hashes.get(location, ""))
 
-        item = Item("model.onnx", (Place(source.text),), hashes.get("", ""))
-        metadata: dict[str, Any] = {"source": source.shown}
         if source.kind == "file":
-            metadata = _written_beside(Path(source.text)) or metadata
-        labels = _labels_beside(Path(source.text)) if source.kind == "file" else None
-        places = tuple(Place(text) for text in labels.sources) if labels else ()
+            return self._local(source, hashes, beside)
+        item = Item("model.onnx", (Place(source.text),), hashes.get("", ""))
+        return Plan(source.shown, source.name, item, beside, metadata={"source": source.shown})
+
+    def _local(
+        self, source: Source, hashes: Mapping[str, str], beside: Callable[[str], Item]
+    ) -> Plan:
+        """Take along what a load of that path reads: its description, labels and configurations.
+
+        Raises
+        ------
+        MetadataError : what lies beside it is no description
+        MissingFileError, UnsafePathError : of the labels that it names
+        """
+        path = Path(source.text)
+        metadata = _written_beside(path)
+        sha256 = hashes.get("") or str(metadata.get("sha256") or "").lower()
+        labels = _labels_beside(path) if metadata.get("labels") is None else None
+        if isinstance(metadata.get("labels"), str):
+            labels = Labels(sources=(str(named_file(metadata.pop("labels"), _folders(path))),))
+        extras = []
+        for name in _CONFIGS:
+            file = next((p for p in companion.places(path) if p.name == name and p.is_file()), None)
+            if file is not None and file.stat().st_size <= _CONFIG_BYTES:
+                extras.append(Item(name, (Place(str(file)),), hashes.get(name, "")))
         return Plan(
-            source.shown, source.name, item, beside, labels, places, metadata=metadata,
+            source.shown, source.name, Item("model.onnx", (Place(source.text),), sha256), beside,
+            labels, tuple(Place(text) for text in labels.sources) if labels else (),
+            extras=tuple(extras), metadata=metadata or {"source": source.shown},
             licence=str(metadata.get("licence", metadata.get("license", ""))),
         )  # fmt: skip
 
@@ -295,21 +319,29 @@ def _near(source: Source, location: str) -> str:
 
 def _written_beside(path: Path) -> dict[str, Any]:
     """Return the description that lies beside a local model, as the hub looks for it."""
-    model_id = path.parent.name if path.stem == "model" else path.stem
+    model_id = companion.home(path).name if path.stem == "model" else path.stem
     for place in (path.with_suffix(".json"), path.parent / "metadata" / f"{model_id}.json"):
-        if place.is_file():
-            try:
-                told = read_json(place, "metadata file")
-            except ValueError:
-                return {}
-            return dict(told) if isinstance(told, Mapping) and "model_type" in told else {}
+        if not place.is_file():
+            continue
+        try:
+            told = read_json(place, "metadata file")
+        except ValueError as error:
+            raise MetadataError(str(place), "(all of it)", str(error), "a JSON object") from error
+        if not isinstance(told, Mapping):
+            raise MetadataError(str(place), "(all of it)", told, "a JSON object")
+        sha256 = told.get("sha256")
+        if sha256 is not None and not (isinstance(sha256, str) and _HEX.fullmatch(sha256)):
+            raise MetadataError(str(place), "sha256", sha256, "64 hexadecimal digits")
+        return dict(told)
     return {}
 
 
+def _folders(path: Path) -> tuple[Path, ...]:
+    """Return where the hub looks for the labels of a local model."""
+    return path.parent, path.parent / "labels", path.parent.parent / "data" / "labels"
+
+
 def _labels_beside(path: Path) -> Labels | None:
-    model_id = path.parent.name if path.stem == "model" else path.stem
-    for folder in (path.parent, path.parent / "labels", path.parent.parent / "data" / "labels"):
-        file = folder / f"{model_id}_labels.json"
-        if file.is_file():
-            return Labels(sources=(str(file),))
-    return None
+    model_id = companion.home(path).name if path.stem == "model" else path.stem
+    files = (folder / f"{model_id}_labels.json" for folder in _folders(path))
+    return next((Labels(sources=(str(file),)) for file in files if file.is_file()), None)

@@ -13,12 +13,13 @@ from workbench.errors import (
     ConfigError,
     WorkbenchError,
 )
-from workbench.models import lock, store
+from workbench.models import agreed, lock, store
 from workbench.models.address import Source, known_sha256, tell
 from workbench.models.assembly import Assembly, Pulled, Wish, mapping_of
 from workbench.models.fetch import Fetcher, Rules
 from workbench.models.labels import read_json
 from workbench.models.part import Workshop
+from workbench.models.placing import refuse_loss
 from workbench.models.plan import Plan, Planner
 
 if TYPE_CHECKING:
@@ -49,8 +50,15 @@ def pull(
     if written_sha256 and hashes[""] != written_sha256:
         raise ConfigError("sha256", hashes[""], f"the one in metadata=, {written_sha256}")
     entry = lock.read(shelf.models).get(name)
-    if wish.metadata is None and entry is not None and _came_from(entry, told):
-        wish = replace(wish, metadata=entry.given)
+    if entry is not None and _came_from(entry, told):
+        if wish.metadata is None:
+            wish = replace(wish, metadata=agreed.kept(shelf.models, entry))
+        if wish.sha256 is None:
+            hashes = {**entry.pinned, **hashes}
+    if entry is None and not wish.replace:
+        _unhidden(shelf, name)
+        if not _ours(shelf, name, told):
+            refuse_loss(shelf.models / "metadata" / f"{name}.json", mapping_of(wish.metadata))
     fetcher = Fetcher(rules, stop)
     try:
         plan = Planner(fetcher, given).plan(told, hashes)
@@ -61,9 +69,22 @@ def pull(
             plan = replace(plan, model=replace(plan.model, sha256=known))
         own = _own(shelf, name, plan, wish)
         with Workshop(shelf.models, f"{name}\n{told.shown}") as shop:
-            return Assembly(fetcher, plan, shop, shelf, name, wish, own, told.query).run(hashes)
+            again = _ours(shelf, name, told)
+            make = Assembly(fetcher, plan, shop, shelf, name, wish, own, told.query, again)
+            return make.run(hashes)
     finally:
         fetcher.close()
+
+
+def _unhidden(shelf: store.Shelf, name: str) -> None:
+    """Refuse to put a model before one of the same name that comes with the package."""
+    embedded = store.embedded_shelf()
+    if _there(shelf, name) is None and _there(embedded, name) is not None:
+        raise ConfigError(
+            "id", name, "a name that is free",
+            "A model of that name comes with the package. Give another id=, or replace=True to "
+            "have this one in its place.",
+        )  # fmt: skip
 
 
 def _locked_sha256(shelf: store.Shelf, name: str, told: Source, wish: Wish) -> str:
@@ -87,7 +108,8 @@ def _here(
         same = _came_from(entry, told)
         if same and hashes.get("", entry.model.sha256) == entry.model.sha256:
             findings = lock.examine(shelf.models, lock.guarded_of(entry))
-            if all(f.state == "right" for f in findings) and wish.metadata is None:
+            whole = not agreed.lacks_labels(shelf.models, entry)
+            if all(f.state == "right" for f in findings) and wish.metadata is None and whole:
                 return Pulled(name, shelf.models / entry.model.path, fetched=False)
         elif path is not None and not wish.replace:
             raise ConfigError(
@@ -96,7 +118,7 @@ def _here(
             )  # fmt: skip
     elif entry is None and path is not None and not wish.replace and not _ours(shelf, name, told):
         known = hashes.get("")
-        if not (known and lock.sha256_of(path) == known) and told.kind != "catalogue":
+        if not (known and _is(path, known)) and told.kind != "catalogue":
             raise ConfigError(
                 "id", name, "a name that is free",
                 f"{path} was not pulled. Give another id=, or replace=True.",
@@ -117,6 +139,13 @@ def _there(shelf: store.Shelf, name: str) -> Path | None:
     return next((p for p in places if p.is_file()), None)
 
 
+def _is(path: Path, sha256: str) -> bool:
+    try:
+        return lock.sha256_of(path) == sha256
+    except OSError:  # another process has just taken it away
+        return False
+
+
 def _own(shelf: store.Shelf, name: str, plan: Plan, wish: Wish) -> Path | None:
     """Return the file that is here already where it is the right one.
 
@@ -127,7 +156,7 @@ def _own(shelf: store.Shelf, name: str, plan: Plan, wish: Wish) -> Path | None:
     path = _there(shelf, name)
     if path is None or not plan.model.sha256:
         return None
-    if lock.sha256_of(path) == plan.model.sha256:
+    if _is(path, plan.model.sha256):
         return path
     if not wish.replace and name not in lock.read(shelf.models):
         raise ConfigError(

@@ -96,14 +96,18 @@ def transfer(fetcher: Fetcher, item: Item, part: Part, look: Look, meter: Meter)
     """
     failures: list[WorkbenchError] = []
     for place in item.places:
-        fetcher.tick()
+        # a disk, a bucket and a gateway of IPFS are read from their beginning each time
+        part.lost = place.cid is not None or not place.address.startswith(("http://", "https://"))
         try:
+            fetcher.tick()
             _from(fetcher, place, item, part, look, meter)
             part.finish()
             fetcher.whole_bytes += part.size
             return place
         except (FetchError, ChecksumError, MissingFileError) as error:
             if isinstance(error, DownloadError) and error.resumes:
+                if part.lost:
+                    error.hint = "It begins anew next time. Raise timeout_s= or DOWNLOAD_TIMEOUT."
                 raise
             failures.append(error)
     if not failures:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cards import Card, Displayable, Facts, Notes, Table
 from workbench.errors import (
-    CancelledError,
     ChecksumError,
     DownloadError,
     FetchError,
+    MissingFileError,
     UnknownModelError,
     WorkbenchError,
 )
@@ -26,6 +27,7 @@ from workbench.models.part import Workshop, not_writable, settle
 from workbench.models.plan import Planner
 from workbench.models.progress import Bar, Shown
 from workbench.models.transfer import Item, Place, transfer
+from workbench.models.whereabouts import refuse_links
 from workbench.units import count
 
 if TYPE_CHECKING:
@@ -57,8 +59,8 @@ class Verification(Displayable):
 
     @property
     def wrong(self) -> tuple[tuple[str, lock.Finding], ...]:
-        """The files that are missing, or another."""
-        return tuple((n, f) for n, f in self.findings if _state(f) in ("changed", "missing"))
+        """The files that are missing or another, or of which the lock states another size."""
+        return tuple((n, f) for n, f in self.findings if _state(f) not in ("right", "edited"))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row a file."""
@@ -77,7 +79,7 @@ class Verification(Displayable):
 
     def _card(self) -> Card:
         rows = tuple(
-            (r["id"], r["file"], r["role"], r["state"], _short(r["sha256"]), _short(r["expected"]))
+            (r["id"], r["file"], r["role"], r["state"], short(r["sha256"]), short(r["expected"]))
             for r in self.rows()
         )
         columns = ("id", "file", "role", "state", "sha256", "in the lock")
@@ -88,11 +90,12 @@ class Verification(Displayable):
 
 
 def _state(finding: lock.Finding) -> str:
-    edited = finding.role in ("metadata", "config") and finding.state == "changed"
+    edited = finding.role == "metadata" and finding.state == "changed"
     return "edited" if edited else finding.state
 
 
-def _short(sha256: str) -> str:
+def short(sha256: str) -> str:
+    """Return the beginning of a hash, to be shown."""
     return f"{sha256[:12]}…" if sha256 else "–"
 
 
@@ -108,18 +111,26 @@ def verify(
     UnknownModelError : a name that the lock does not have
     """
     entries = lock.read(shelf.models)
-    wanted = _chosen(entries, names)
+    wanted = chosen(entries, names)
     findings = [(n, f) for n in wanted for f in lock.examine(shelf.models, entries[n], mode)]
     here = {f.id for f in store.list_models((shelf,))} if not tuple(names) else set()
     return Verification(shelf.models, tuple(findings), tuple(sorted(here - set(entries))))
 
 
-def _chosen(entries: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+def chosen(entries: Mapping[str, Any], names: Iterable[str]) -> list[str]:
+    """Return the ids that are named, or all; UnknownModelError for one that is not locked."""
     wanted = list(names) or sorted(entries)
     for name in wanted:
         if name not in entries:
             raise UnknownModelError(name, entries)
     return wanted
+
+
+#: Ending of what was a description before it was made that of the lock again.
+_EDITED = ".edited"
+_NO_QUERY = (
+    "Its address had a query, which a lock does not keep: pull it again by its whole address."
+)
 
 
 # ── a folder from its lock ────────────────────────────────────────────────────────────────────
@@ -134,12 +145,14 @@ class Restored(Displayable):
     folder : of models
     fetched, kept : files that came, and files that were right already
     extra : models in the folder that the lock does not know; they are left alone
+    edited : descriptions that had been edited; what they said is kept beside them
     """
 
     folder: Path
     fetched: tuple[str, ...]
     kept: tuple[str, ...]
     extra: tuple[str, ...] = ()
+    edited: tuple[str, ...] = ()
 
     def _card(self) -> Card:
         rows = (
@@ -148,6 +161,11 @@ class Restored(Displayable):
             ("right already", count(len(self.kept), "file")),
         )
         notes = tuple(f"{name} is not in the lock, and was left alone." for name in self.extra)
+        notes += tuple(
+            f"{path} had been edited and is again what the lock says; the edited one is now "
+            f"{path}{_EDITED}. A passport's write() puts what is agreed into the lock."
+            for path in self.edited
+        )
         line = f"{count(len(self.fetched), 'file')} fetched, {len(self.kept)} right already"
         return Card("restored", (Facts(rows), Notes(notes)), line=line)
 
@@ -163,6 +181,9 @@ def restore(
 ) -> Restored:
     """Make a folder what its lock says, byte by byte; what is right already is left alone.
 
+    A file that cannot be had hinders no other: what can be is put right before the error tells of
+    it. Only a model whose own files cannot all be had is left as it is.
+
     Raises
     ------
     ChecksumError : no source has the file that the lock tells of
@@ -170,28 +191,27 @@ def restore(
     entries = lock.read(shelf.models)
     fetched: list[str] = []
     kept: list[str] = []
+    edited: list[str] = []
+    failures: list[tuple[str, WorkbenchError]] = []
     fetcher = Fetcher(rules, stop)
     try:
-        for name in _chosen(entries, names):
+        for name in chosen(entries, names):
             entry = entries[name]
             states = {f.path: f.state for f in lock.examine(shelf.models, entry)}
             wrong = [f for f in entry.files if states[f.path] != "right"]
             kept += [f.path for f in entry.files if states[f.path] == "right"]
+            edited += [f.path for f in wrong if (f.role, states[f.path]) == ("metadata", "changed")]
             if wrong:
-                try:
-                    _renew(shelf, entry, wrong, fetcher, given, progress)
-                except FetchError as error:
-                    if entry.query:
-                        error.hint += (
-                            " Its address had a query, which a lock does not keep: pull it again "
-                            "by its whole address."
-                        )
-                    raise
-                fetched += [f.path for f in wrong]
+                done, failed = _renew(shelf, entry, wrong, fetcher, given, progress)
+                fetched += [f.path for f in wrong if f.path in done]
+                failures += failed
     finally:
         fetcher.close()
+    if failures:
+        raise _incomplete(failures, fetched)
     extra = {f.id for f in store.list_models((shelf,))} - set(entries)
-    return Restored(shelf.models, tuple(fetched), tuple(kept), tuple(sorted(extra)))
+    told = (tuple(fetched), tuple(kept), tuple(sorted(extra)), tuple(edited))
+    return Restored(shelf.models, *told)
 
 
 def _renew(
@@ -201,31 +221,83 @@ def _renew(
     fetcher: Fetcher,
     given: Settings,
     progress: Shown,
-) -> None:
-    """Fetch the files of one model that are missing or wrong; its own comes last."""
+) -> tuple[list[str], list[tuple[str, WorkbenchError]]]:
+    """Fetch the files of one model that are missing or wrong; its own comes last.
+
+    Returns what was put in place, and what could not be had: without labels the rest is placed.
+    """
+    failures: list[tuple[str, WorkbenchError]] = []
+    for file in wrong:
+        refuse_links(shelf.models, file.path)
     with Workshop(shelf.models, f"{entry.id}\n{entry.source}") as shop:
         ready = []
         for file in sorted(wrong, key=lambda f: f.role == "model"):
-            name = file.path.replace("/", "__")
-            if file.role in ("labels", "metadata") and file.content is not None:
-                path = shop.folder / name
-                data = _rewritten(file, fetcher, given, entry)
-                if hashlib.sha256(data).hexdigest() != file.sha256:
-                    raise ChecksumError(file.path, file.sha256, hashlib.sha256(data).hexdigest())
-                try:
-                    path.write_bytes(data)
-                except OSError as error:
-                    raise not_writable(shelf.models, error) from error
-            else:
-                part = shop.part(name, seeded=file.role == "model", tick=fetcher.tick)
-                places = _places(file, entry, fetcher, given)
-                item = Item(name, places, file.sha256, file.size_bytes)
-                with Bar(f"{entry.id}: {file.path}", progress) as bar:
-                    transfer(fetcher, item, part, lambda *_: None, bar.told)
-                path = part.path
-            ready.append((path, shelf.models / file.path))
-        for path, target in ready:
-            settle(path, target)
+            try:
+                path = _made_again(shop, file, entry, fetcher, given, progress)
+            except (FetchError, ChecksumError, MissingFileError) as error:
+                if entry.query and isinstance(error, FetchError):
+                    error.hint += f" {_NO_QUERY}"
+                if isinstance(error, DownloadError) and error.resumes:
+                    raise
+                failures.append((file.path, error))
+                if file.role != "labels":
+                    return [], failures
+                continue
+            ready.append((path, shelf.models / file.path, file.role))
+        with lock.alone(shelf.models / lock.NAME) as still:
+            for path, target, role in ready:
+                still()
+                if role == "metadata" and target.is_file():  # what was edited is not thrown away
+                    try:
+                        shutil.copy2(target, target.with_name(f"{target.name}{_EDITED}"))
+                    except OSError as error:
+                        raise not_writable(target, error) from error
+                settle(path, target)
+    return [target.relative_to(shelf.models).as_posix() for _, target, _ in ready], failures
+
+
+def _incomplete(failures: list[tuple[str, WorkbenchError]], fetched: list[str]) -> WorkbenchError:
+    """Return the first of several failures, which tells of the others and of what was done."""
+    first = failures[0][1]
+    missing = ", ".join(path for path, _ in failures)
+    done = f"All else is right: {len(fetched)} fetched." if fetched else "Nothing was fetched."
+    first.hint = f"{first.hint} Not as the lock has it: {missing}. {done}".strip()
+    return first
+
+
+def _made_again(
+    shop: Workshop,
+    file: lock.Locked,
+    entry: lock.Entry,
+    fetcher: Fetcher,
+    given: Settings,
+    progress: Shown,
+) -> Path:
+    """Fetch a file, or write it again from what the lock tells of it."""
+    name = file.path.replace("/", "__")
+    if file.role not in ("labels", "metadata") or file.content is None:
+        part = shop.part(name, seeded=file.role == "model", tick=fetcher.tick)
+        item = Item(name, _places(file, entry, fetcher, given), file.sha256, file.size_bytes)
+        with Bar(f"{entry.id}: {file.path}", progress) as bar:
+            transfer(fetcher, item, part, lambda *_: None, bar.told)
+        return part.path
+    path = shop.folder / name
+    try:
+        data = _rewritten(file, fetcher, given, entry)
+    except (FetchError, MissingFileError) as error:
+        sources = file.content.get("sources", ()) if isinstance(file.content, Mapping) else ()
+        if file.role == "labels" and sources:
+            own = str(sources[0]).rpartition("/")[2]
+            error.hint = f"{error.hint} A mirror has it as {own}, or as labels/{own}.".strip()
+        raise
+    seen = hashlib.sha256(data).hexdigest()
+    if seen != file.sha256:
+        raise ChecksumError(file.path, file.sha256, seen)
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise not_writable(shop.shelf, error) from error
+    return path
 
 
 def _places(
@@ -267,141 +339,3 @@ def _rewritten(file: lock.Locked, fetcher: Fetcher, given: Settings, entry: lock
         places = [*plan.label_places, *places]
     data, where = fetch_labels(fetcher, labels, tuple(places))
     return written(list(labels.read(data, where)))
-
-
-# ── news ──────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """What the source of one model says now.
-
-    Attributes
-    ----------
-    outcome : "same", "changed", "cannot tell" or "failed"
-    locked, now : sha256; ``now`` is empty where the source does not tell it
-    reason : in words
-    """
-
-    id: str
-    source: str
-    outcome: str
-    locked: str
-    now: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Update(Displayable):
-    """What the sources of the locked models have now.
-
-    Attributes
-    ----------
-    news : a model each
-    done : ids that were pulled anew; empty for a dry run
-    dry_run : whether anything would have been pulled
-    """
-
-    news: tuple[News, ...]
-    done: tuple[str, ...] = ()
-    dry_run: bool = True
-
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Ids whose source has another file, or may have."""
-        return tuple(n.id for n in self.news if n.outcome in ("changed", "cannot tell"))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row a model."""
-        return [
-            {"id": n.id, "source": n.source, "outcome": n.outcome, "locked": n.locked,
-             "now": n.now, "reason": n.reason}
-            for n in self.news
-        ]  # fmt: skip
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return a row a model: id, source, outcome, locked, now, reason."""
-        import pandas as pd
-
-        columns = ("id", "source", "outcome", "locked", "now", "reason")
-        return pd.DataFrame(self.rows(), columns=list(columns))
-
-    def _card(self) -> Card:
-        rows = tuple(
-            (n.id, n.outcome, _short(n.locked), _short(n.now), n.reason or "–") for n in self.news
-        )
-        columns = ("id", "outcome", "locked", "now", "why")
-        told = f"Pulled anew: {', '.join(self.done)}." if self.done else "Nothing was pulled."
-        line = f"{count(len(rows), 'model')}, {len(self.changed)} with news"
-        return Card("update", (Table(columns, rows, "Locked models"), Notes((told,))), line=line)
-
-
-def look(
-    shelf: store.Shelf,
-    names: Iterable[str],
-    rules: Rules,
-    given: Settings,
-    stop: Stop | None = None,
-) -> tuple[News, ...]:
-    """Ask the sources of locked models what they have now; nothing is pulled."""
-    entries = lock.read(shelf.models)
-    found = []
-    fetcher = Fetcher(rules, stop)
-    try:
-        for name in _chosen(entries, names):
-            try:
-                found.append(_news(entries[name], fetcher, given))
-            except WorkbenchError as error:
-                if isinstance(error, CancelledError):
-                    raise
-                entry = entries[name]
-                found.append(
-                    News(name, entry.source, "failed", entry.model.sha256, reason=error.message)
-                )
-    finally:
-        fetcher.close()
-    return tuple(found)
-
-
-def _news(entry: lock.Entry, fetcher: Fetcher, given: Settings) -> News:
-    locked = entry.model
-    news = News(entry.id, entry.source, "same", locked.sha256)
-    told = tell(entry.source)
-    if told.kind == "ipfs":
-        return replace(news, now=locked.sha256, reason="a CID never changes")
-    if told.kind == "file":
-        return _compared(news, lock.sha256_of(Path(told.text)))
-    plan = Planner(fetcher, given).plan(told, {})
-    if plan.model.sha256:
-        return _compared(news, plan.model.sha256)
-    if told.kind == "bucket":
-        return replace(news, outcome="cannot tell", reason="a bucket tells no hash")
-    return _asked(news, locked, plan.model, fetcher)
-
-
-def _compared(news: News, now: str) -> News:
-    return replace(news, outcome="same" if now == news.locked else "changed", now=now)
-
-
-def _asked(news: News, locked: lock.Locked, item: Item, fetcher: Fetcher) -> News:
-    """Ask a server whether the file is still the one that it gave, without fetching it."""
-    place = item.places[0]
-
-    def act() -> News:
-        with fetcher.open(place.address, dict(place.headers), trusted=place.trusted) as response:
-            length = response.headers.get("content-length", "")
-            etag = response.headers.get("etag") or response.headers.get("last-modified", "")
-            if length.isdigit() and int(length) != locked.size_bytes:
-                reason = f"it has {int(length):,} bytes there, and {locked.size_bytes:,} here"
-                return replace(news, outcome="changed", reason=reason)
-            if locked.validator and etag == locked.validator:
-                return replace(news, now=locked.sha256, reason=f"still {etag[:40]}")
-            if locked.validator and etag:
-                return replace(news, outcome="changed", reason="another ETag or date")
-            return replace(news, outcome="cannot tell", reason="the server tells no hash")
-
-    try:
-        told: News = fetcher.retrying(place.shown, act)
-    except DownloadError as error:
-        return replace(news, outcome="failed", reason=error.message)
-    return told
