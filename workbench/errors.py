@@ -504,7 +504,7 @@ class MissingFileError(WorkbenchError, FileNotFoundError):
     code = "not_found"
 
     def __init__(self, where: str, what: str = "file", reason: str = "does not exist") -> None:
-        self.where = where
+        self.where, self.what = where, what
         super().__init__(f"The {what} {where} {reason}.", "Check the path and its spelling.")
 
 

@@ -186,6 +186,8 @@ def write(path: str | Path, content: str | bytes) -> Path:
     """
     try:
         target = Path(path).expanduser()
+        if not target.name:
+            raise ConfigError("path", path, "the path of a file to write")
         if not target.parent.is_dir():
             raise MissingFileError(abridge(str(target.parent)), "folder", "does not exist")
         put(target, content.encode() if isinstance(content, str) else content)

@@ -115,3 +115,10 @@ def test_the_reader_is_no_part_of_the_recipe():
 def test_a_step_on_the_picture_cannot_follow_one_on_numbers():
     with pytest.raises(ConfigError, match="before ChannelOrder"):
         Pipeline((ChannelOrder("BGR"), Resize(8)))
+
+
+def test_the_own_recipe_in_plain_steps_is_its_own_recipe():
+    own = presets.imagenet()
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    assert own.unfused().trace(pixels, reader=own).reading.same
+    assert not own.replace(color_format="BGR").trace(pixels, reader=own).reading.same

@@ -122,3 +122,16 @@ def test_an_impossible_position_is_a_problem(exploration):
 def test_a_model_by_name_is_refused_in_words(colour):
     with pytest.raises(ConfigError, match=r"hub\.load"):
         Exploration("means", colour())
+
+
+def test_a_file_that_is_no_picture_leaves_the_picture_before(exploration, colour):
+    exploration.take(Upload("x.jpg", b"only a text", "drop"))
+    assert exploration.wait(60)
+    with pytest.raises(WorkbenchError, match=r"x\.jpg"):
+        exploration.problems.check()
+    assert exploration.photo.name != "x.jpg"
+    exploration.turn(color_format="BGR")
+    assert exploration.wait(60)
+    assert len(exploration.problems.kept) == 1, "of the text alone"
+    assert exploration.outcome.label == "blue"
+    assert "x.jpg" not in exploration.code()

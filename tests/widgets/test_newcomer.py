@@ -38,8 +38,10 @@ def test_what_the_gate_refuses_is_no_newcomer(tmp_path):
 def test_a_model_that_takes_no_picture_is_refused(tmp_path):
     from tests import graphs
 
-    with pytest.raises(UnsupportedInputsError):
-        Newcomer.look(graphs.two_inputs(tmp_path / "sum.onnx"))
+    path = graphs.two_inputs(tmp_path / "sum.onnx")
+    with pytest.raises(UnsupportedInputsError, match=r"^theirs\.onnx ") as told:
+        Newcomer.look(path, name="theirs.onnx")
+    assert str(tmp_path) not in str(told.value), "nobody needs to know where it is kept"
 
 
 def test_answers_make_metadata_that_a_hub_takes(hub, tiny):

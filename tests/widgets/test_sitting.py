@@ -445,3 +445,39 @@ def test_models_that_are_dropped_at_once_are_asked_about_in_turn(sitting, tiny):
     assert sitting.newcomer is None
     assert {"net", "third"} <= set(sitting.models())
     assert "net-2" not in sitting.models()
+
+
+@pytest.mark.parametrize("named", ["missing.png", "https://127.0.0.1/x.png"])
+def test_what_cannot_be_read_is_not_asked_about_again(sitting, colour, named):
+    sitting.add(colour())
+    finish(sitting)
+    good = sitting.photo
+    sitting.open(named)
+    finish(sitting)
+    with pytest.raises(WorkbenchError):
+        sitting.problems.check()
+    assert sitting.photo is good, "the last that could be read"
+    sitting.choose(top_k=1)
+    finish(sitting)
+    assert len(sitting.problems.kept) == 1, "asked once, and told once"
+    assert isinstance(sitting.results[-1], Result)
+
+
+def test_a_recipe_may_be_named_and_nothing_else_is_taken_for_one(sitting, colour):
+    sitting.add(colour())
+    finish(sitting)
+    sitting.choose(pipeline="raw")
+    finish(sitting)
+    assert sitting.pipeline.name == "raw"
+    before = sitting.pipeline
+    for wrong in (3, "no such preset"):
+        sitting.choose(pipeline=wrong)
+        finish(sitting)
+        with pytest.raises(ConfigError, match="preprocessing"):
+            sitting.problems.check()
+        assert sitting.pipeline is before
+
+
+def test_a_hub_is_a_hub():
+    with pytest.raises(ConfigError, match="a ModelHub"):
+        Sitting(3)

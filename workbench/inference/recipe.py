@@ -51,7 +51,7 @@ def turned(model: Model, preprocessing: Recipe | None) -> Pipeline | None:
     if preprocessing is None:
         return None
     own = model.preprocessing
-    pipeline = _read(preprocessing, own)
+    pipeline = read(preprocessing, own)
     if pipeline == own:
         return None
     _check(pipeline, model)
@@ -74,7 +74,14 @@ def in_short(pipeline: Pipeline | None) -> str:
     return "; ".join([*named, *more])
 
 
-def _read(preprocessing: Recipe, own: Pipeline) -> Pipeline:
+def read(preprocessing: Recipe, own: Pipeline) -> Pipeline:
+    """Return the pipeline that is meant; a preset is fitted to the input of the ``own``.
+
+    Raises
+    ------
+    ConfigError : nothing that stands for a preprocessing; an unknown preset
+    MetadataError : a recipe with an unknown step or field, or an impossible value
+    """
     if isinstance(preprocessing, Pipeline):
         return preprocessing
     if isinstance(preprocessing, str):

@@ -204,20 +204,21 @@ class ModelSpec(Displayable, BaseModel):
         where = str(self.metadata_path or f"The description of {self.id!r}")
         return build_pipeline(where, self.preprocessing, self.image, self.color_format)
 
-    def check_classification(self, facts: GraphFacts) -> None:
+    def check_classification(self, facts: GraphFacts, *, shown: str = "") -> None:
         """Make sure that the model takes one picture and gives scores of classes.
+
+        ``shown`` : what the model is called in an error, in place of its path
 
         Raises
         ------
         UnsupportedInputsError : it does not; its ports are described
         """
+        name = shown or str(self.path)
         if self.model_type not in ("classification", "unknown"):
             seen = f"the task {self.model_type!r} in its metadata ({describe(facts.inputs)})"
-            raise UnsupportedInputsError(
-                str(self.path), "classification", seen, "the task 'classification'"
-            )
+            raise UnsupportedInputsError(name, "classification", seen, "the task 'classification'")
         passport.require_classification(
-            str(self.path), facts, self.input_name, self.output_name, self.input_shape
+            name, facts, self.input_name, self.output_name, self.input_shape
         )
 
     @property

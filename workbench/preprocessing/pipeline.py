@@ -31,7 +31,7 @@ from workbench.preprocessing.steps import (
     as_array,
 )
 from workbench.preprocessing.trace import Trace, TraceStep
-from workbench.preprocessing.wording import Differing, differing, flat
+from workbench.preprocessing.wording import COMPUTED, Differing, differing, flat
 from workbench.timing import clock
 from workbench.units import count
 from workbench.units import shape as shape_text
@@ -236,7 +236,8 @@ class Pipeline(Displayable):
 
     def _read_by(self, reader: Pipeline, fed: NDArray[Any]) -> Reading:
         """Say what a model that was trained with ``reader`` takes for what this pipeline feeds."""
-        same = self == reader
+        # the same, in other steps, is its own recipe
+        same = all(told.what == COMPUTED for told in reader.differs_from(self))
         wanted, given = reader._kind(), self._kind()
         if given != wanted:
             return Reading(None, reader.color_format, same, given, wanted)

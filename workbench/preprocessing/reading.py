@@ -24,7 +24,7 @@ class Reading(Displayable):
     ----------
     picture : (H, W, 3) uint8 RGB; None where the model would not take such an array at all
     color_format : the order in which the model takes the channels
-    same : whether the pipeline is the model's own recipe
+    same : whether the pipeline does what the model's own recipe does, in whatever steps
     given, wanted : type, layout and channels of what is fed, and of what the model takes
     """
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from workbench.preprocessing.pipeline import Pipeline
 
 NOTHING = "–"
+#: What differs between two recipes that do the same in other steps.
+COMPUTED = "computed"
 _COLOURS = {"GRAY": "grey", "RGB": "RGB", "BGR": "BGR"}
 _KNOWN = (Batch, Cast, ChannelOrder, Layout, Normalize, Rescale)
 
@@ -45,7 +47,7 @@ def differing(one: Pipeline, other: Pipeline) -> tuple[Differing, ...]:
     names = [*mine, *(name for name in theirs if name not in mine)]
     pairs = ((n, mine.get(n, NOTHING), theirs.get(n, NOTHING)) for n in names)
     rows = tuple(Differing(*pair) for pair in pairs if pair[1] != pair[2])
-    return rows or (Differing("computed", _written(one), _written(other)),)
+    return rows or (Differing(COMPUTED, _written(one), _written(other)),)
 
 
 def flat(pipeline: Pipeline) -> dict[str, object]:

@@ -273,7 +273,7 @@ class App(Panel):
     def _paint_dials(self) -> None:
         """Have the sliders stand where the recipe does."""
         base, pipeline = self.sitting.base, self.sitting.pipeline
-        turned = pipeline is not None
+        turned = pipeline not in (None, base)
         self.reset_button.disabled = not turned
         if base is not None:
             move = self.dials.set if self._turned and not turned else self.dials.follow

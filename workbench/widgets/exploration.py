@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.cards import Bar, BarGrid, Card, Notes, Table
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure, Result
 from workbench.inference.runner import Runner
 from workbench.models.model import Model
@@ -18,7 +18,7 @@ from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
 from workbench.widgets.script import Script
 from workbench.widgets.sheet import Sheet
-from workbench.widgets.trial import Photo, answer
+from workbench.widgets.trial import Photo, answer, unreadable
 
 if TYPE_CHECKING:
     from workbench.preprocessing.images import ImageSource
@@ -67,6 +67,8 @@ class Exploration(Activity):
         self.trace: Trace | None = None
         self.outcome: Result | Failure | None = None
         self.own_outcome: Result | Failure | None = None
+        #: the last picture that could be read, and what the model says of it by its own recipe
+        self._read: tuple[Photo, Result | Failure] | None = None
         self.look()
 
     @property
@@ -101,11 +103,21 @@ class Exploration(Activity):
                 return answer(self.runner, photo, self.model, pipeline=steps, top_k=self.top_k,
                               stop=job.stop)  # fmt: skip
 
+            try:
+                seen = pipeline.trace(photo.source, reader=self.own, where=photo.name)
+            except WorkbenchError as error:
+                self._put_back(photo, error)
+                raise
             own = before or ask(self.own)
-            seen = pipeline.trace(photo.source, reader=self.own, where=photo.name)
+            self._read = (photo, own)
             return seen, own if pipeline == self.own else ask(pipeline), own
 
         self.worker.submit(f"{photo.name}: {self.model.id}", work, done=self._seen, key="look")
+
+    def _put_back(self, photo: Photo, error: WorkbenchError) -> None:
+        """Go on with the picture before, where this one cannot be read."""
+        if self.photo is photo and self._read is not None and unreadable(error):
+            self.photo, self.own_outcome = self._read
 
     def _seen(self, found: tuple[Trace, Result | Failure, Result | Failure]) -> None:
         self.trace, self.outcome, self.own_outcome = found

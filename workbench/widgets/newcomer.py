@@ -54,7 +54,7 @@ class Newcomer(Displayable):
         graph = gate.examine(path, name=name)
         model_id = name_for(name or path.name, known)
         spec = infer_spec(model_id, path, graph)
-        spec.check_classification(graph)
+        spec.check_classification(graph, shown=name or path.name)
         classes = passport.classes(passport.scores(graph.outputs))
         return cls(id=model_id, path=path, graph=graph, spec=spec, classes=classes)
 

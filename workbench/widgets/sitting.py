@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from workbench.errors import (
     BadRequestError,
     ConfigError,
-    ImageError,
     SwitchedOffError,
+    WorkbenchError,
     require_count,
 )
+from workbench.inference import recipe
 from workbench.inference.results import Failure, Result
 from workbench.models.hub import ModelHub, default_hub
 from workbench.preprocessing import presets
@@ -31,11 +32,12 @@ from workbench.widgets.newcomer import Newcomer
 from workbench.widgets.quarantine import Quarantine
 from workbench.widgets.script import Script
 from workbench.widgets.transfer import Upload, is_model
-from workbench.widgets.trial import Photo, answer, fitted, named
+from workbench.widgets.trial import Photo, answer, fitted, named, unreadable
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.inference.recipe import Recipe
     from workbench.inference.runner import Runner
     from workbench.models.assembly import Pulled
     from workbench.models.model import Model
@@ -78,6 +80,8 @@ class Sitting(Activity):
     ) -> None:
         super().__init__()
         require_count("top_k", top_k)
+        if hub is not None and not isinstance(hub, ModelHub):
+            raise ConfigError("hub", hub, "a ModelHub, or None for the process's")
         self.hub = default_hub() if hub is None else hub
         self.place = Quarantine(self.hub)
         self.runner = self.place.here
@@ -140,9 +144,13 @@ class Sitting(Activity):
         *,
         top_k: int | None = None,
         preset: str | None = None,
-        pipeline: Pipeline | None = None,
+        pipeline: Recipe | None = None,
     ) -> None:
-        """Choose how many classes are shown, or another preprocessing ("" for the model's own)."""
+        """Choose how many classes are shown, or another preprocessing.
+
+        ``preset`` by its name, "" for the model's own; ``pipeline`` as ``preprocessing=`` of
+        :meth:`~workbench.Runner.classify`: a Pipeline, a preset's name, or a recipe.
+        """
         self.attempt(lambda: self._choose(top_k, preset, pipeline))
 
     def again(self) -> None:
@@ -325,7 +333,7 @@ class Sitting(Activity):
             self.look()
         self._again()
 
-    def _choose(self, top_k: int | None, preset: str | None, pipeline: Pipeline | None) -> None:
+    def _choose(self, top_k: int | None, preset: str | None, pipeline: Recipe | None) -> None:
         if top_k is not None:
             require_count("top_k", top_k)
             self.top_k = top_k
@@ -335,7 +343,8 @@ class Sitting(Activity):
             self.preset = preset or None
             self.pipeline = None
         if pipeline is not None:
-            self.pipeline = pipeline
+            own = self._handle(self.model).preprocessing
+            self.pipeline = recipe.read(pipeline, own)
         self._again()
 
     def _again(self) -> None:
@@ -361,7 +370,11 @@ class Sitting(Activity):
         def work(job: Job) -> tuple[Run, Trace | None]:
             model = self._load(name, job)
             pipeline = own or fitted(preset, model.preprocessing)
-            photo = self._here(asked, job)
+            try:
+                photo = self._here(asked, job)
+            except WorkbenchError as error:
+                self._put_back(asked, error)
+                raise
             outcome = answer(
                 self._runner(model), photo, model,
                 pipeline=pipeline, top_k=top_k, stop=job.stop, load=False,
@@ -383,11 +396,15 @@ class Sitting(Activity):
         self.runs.append(run)
         if isinstance(run.outcome, Failure):
             self.problems.add(run.outcome.error, run.photo.name)
-            if isinstance(run.outcome.error, ImageError) and self.photo is run.photo:
-                self.photo = self._answered_photo  # what is no picture is not asked about again
+            self._put_back(run.photo, run.outcome.error)
         else:
             self.trace, self._answered_photo = trace, run.photo
         self.changed()
+
+    def _put_back(self, photo: Photo, error: WorkbenchError) -> None:
+        """Go on with the picture before: what cannot be read is not asked about again."""
+        if self.photo is photo and unreadable(error):
+            self.photo = self._answered_photo
 
     def _runner(self, model: Model) -> Runner:
         """Return the runner that serves a model: the one place where that is decided."""

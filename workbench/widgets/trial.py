@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import (
+    ConfigError,
+    FetchError,
+    ImageError,
+    MissingFileError,
+    WorkbenchError,
+)
 from workbench.inference import recipe
 from workbench.inference.results import Failure, Result
 from workbench.inference.source import Kept, fetched, folder_of, is_address, keep, listed, name_of
@@ -115,6 +121,13 @@ def classify(
         timings=Stages(stages, sum(stages.values())),
         preprocessing=other,
         _input=Kept(picture, sha256=kept.checksum()),
+    )
+
+
+def unreadable(error: WorkbenchError) -> bool:
+    """Say whether an error is of a picture that cannot be read, wherever it comes from."""
+    return isinstance(error, ImageError | FetchError) or (
+        isinstance(error, MissingFileError) and error.what != "model file"
     )
 
 
