@@ -68,3 +68,13 @@ def test_a_rare_stage_is_not_drawn_as_part_of_every_answer() -> None:
 def test_before_the_first_answer_there_is_no_empty_table() -> None:
     assert not [b for b in Metrics()._card().blocks if isinstance(b, Table)]
     assert [b for b in filled(2)._card().blocks if isinstance(b, Table)]
+
+
+def test_the_most_recent_durations_are_kept_and_all_are_counted(monkeypatch) -> None:
+    monkeypatch.setattr("workbench.inference.metrics.KEPT", 4)
+    metrics = Metrics()
+    for i in range(11):
+        metrics.add("m", {"inference": float(i)}, 20.0)
+    assert metrics.samples("inference").values_s == (7.0, 8.0, 9.0, 10.0)
+    assert metrics.count == 11
+    assert metrics.tallies()["m", "inference"].n == 11

@@ -17,7 +17,7 @@ LIMIT_LINES = 10
 FOREIGN = re.compile(
     r"(?<![\w.])/(home|root|work|Users|tmp|var|private|mnt|opt)/"
     r"|\b[A-Za-z]:\\+Users"
-    r"|https?://(?!onnx|github|git-lfs\.github\.com/spec/|[,\s])"
+    r"|https?://(?!onnx|github|127\.0\.0\.1:|git-lfs\.github\.com/spec/|[,\s])"
 )
 PICTURE = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
 #: Outputs that are text; pictures hold no path.
@@ -40,7 +40,7 @@ def test_the_notebooks_of_the_project_are_there() -> None:
     stems = {path.stem for path in NOTEBOOKS}
     assert stems >= {
         "00_start_here", "01_loading", "02_warming_up", "03_classifying", "04_benchmarking",
-        "05_preprocessing", "06_widgets", "07_pulling",
+        "05_preprocessing", "06_widgets", "07_pulling", "08_serving",
     }  # fmt: skip
 
 
@@ -84,6 +84,8 @@ def test_it_is_small_and_names_no_machine(path: Path) -> None:
         ("Use https://, or pass", False),
         ("notebooks/home/x, a/tmp/b, and/or", False),
         ("https://github.com/onnx", False),
+        ("http://127.0.0.1:3000/docs", False),
+        ("http://10.0.0.7:3000/docs", True),
     ],
 )
 def test_a_path_of_one_machine_is_recognised(text: str, foreign: bool) -> None:

@@ -129,7 +129,10 @@ class _Worker:
         finally:
             with self._lock:
                 self._stop = None
-        return Reply(value, clock() - began, tuple(heard))
+        try:
+            return Reply(value, clock() - began, tuple(heard))
+        finally:
+            del value  # an error holds its frames: none of them may hold it, or both wait for gc
 
     def _done(self, errand: Errand, stop: Stop) -> Any:
         model = self.hub.refer(errand.model)

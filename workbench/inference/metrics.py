@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from bisect import bisect_left
-from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from workbench.cards import Card, Displayable, Facts, Table
@@ -48,8 +50,26 @@ class Tally:
         self.sum_s += value_s
 
 
-def _recent() -> deque[float]:
-    return deque(maxlen=KEPT)
+class _Recent:
+    """The most recent :data:`KEPT` durations, eight bytes each."""
+
+    __slots__ = ("_next", "_values")
+
+    def __init__(self) -> None:
+        self._values = array("d")
+        self._next = 0
+
+    def append(self, value_s: float) -> None:
+        """Keep a duration, in place of the oldest where all places are taken."""
+        if len(self._values) < KEPT:
+            self._values.append(value_s)
+        else:
+            self._values[self._next] = value_s
+            self._next = (self._next + 1) % KEPT
+
+    def __iter__(self) -> Iterator[float]:
+        """Give them, the oldest first."""
+        return chain(self._values[self._next :], self._values[: self._next])
 
 
 def _by_stage() -> defaultdict[str, Tally]:
@@ -70,7 +90,7 @@ class Metrics(Displayable):
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._stages: defaultdict[str, deque[float]] = defaultdict(_recent)
+        self._stages: defaultdict[str, _Recent] = defaultdict(_Recent)
         self._models: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._tallies: defaultdict[str, defaultdict[str, Tally]] = defaultdict(_by_stage)
