@@ -70,3 +70,22 @@ def test_a_position_that_cannot_be_is_refused_in_words():
 def test_a_turned_pipeline_runs():
     made = turn(presets.imagenet(), size=(64, 64), layout="NHWC", crop=0.5)
     assert made(np.zeros((100, 150, 3), np.uint8)).shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize("own", [presets.cifar10(), presets.imagenet(), presets.inception()])
+def test_the_crop_stays_where_another_knob_is_turned(own):
+    for crop in np.arange(0.3, 1.0005, 0.001).round(3).tolist():
+        now = turned(own, Knobs.of(own).turned(crop=crop))
+        there = turned(own, Knobs.of(now).turned(color_format="BGR"))
+        again = turned(own, Knobs.of(there).turned(color_format="RGB", interpolation="nearest"))
+        back = turned(own, Knobs.of(again).turned(interpolation=Knobs.of(own).interpolation))
+        assert back == now, crop
+
+
+def test_what_is_no_knob_and_too_few_numbers_are_refused_in_words():
+    knobs = Knobs.of(presets.imagenet())
+    with pytest.raises(ConfigError, match="interpolation"):
+        knobs.turned(interpolaton="nearest")
+    for wrong in ((1,), (1, 2, 3, 4)):
+        with pytest.raises(ConfigError, match="3 numbers, one a channel"):
+            knobs.turned(mean=wrong)

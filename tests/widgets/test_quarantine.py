@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests import graphs
+from workbench.widgets.catalogue import Catalogue
+from workbench.widgets.comparison import Comparison
+from workbench.widgets.exploration import Exploration
 from workbench.widgets.quarantine import Quarantine, is_known
 from workbench.widgets.sitting import Sitting
 from workbench.widgets.transfer import Upload
@@ -136,3 +139,40 @@ def test_the_process_ends_with_the_sitting(sitting: Sitting, tmp_path: Path) -> 
     assert Path(f"/proc/{pid}").exists()
     sitting.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_other_widgets_survive_a_strangers_model_too(hub, strict, tmp_path, colour) -> None:
+    path = graphs.deadly_when_dark(tmp_path / "dark.onnx")
+    with hub.naming("dark", path, graphs.PLAIN):
+        model = hub.handle("dark")
+    dark = colour("dark.png", (0, 0, 0))
+    compared = Comparison(hub, dark, models=["cifar10-small", "dark"])
+    explored = Exploration(model, dark)
+    browsed = Catalogue(hub)
+    browsed.pick("dark")
+    try:
+        assert compared.wait(120)
+        assert explored.wait(120)
+        assert browsed.wait(120)
+        assert [type(o).__name__ for o in compared.results] == ["Result", "Failure"]
+        assert compared.results[1].code == "worker_crashed"
+        assert [p.code for p in explored.problems.shown] == ["worker_crashed"]
+        browsed.warm_up()
+        assert browsed.wait(120)
+        assert hub.state_of(model) == "cold", "it never was in this process"
+        assert "isolated=True" in explored.code()
+    finally:
+        for made in (compared, explored, browsed):
+            made.close()
+
+
+def test_stop_ends_one_endless_node_of_a_comparison(hub, strict, tmp_path, colour) -> None:
+    with hub.naming("one", graphs.endless_node(tmp_path / "one.onnx"), graphs.PLAIN):
+        hub.handle("one")
+    compared = Comparison(hub, colour(), models=["one"])
+    try:
+        until(lambda: compared.place.apart.holds("one"))
+        compared.stop()
+        assert compared.wait(30), "the node itself goes on for minutes"
+    finally:
+        compared.close()

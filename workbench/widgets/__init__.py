@@ -77,14 +77,18 @@ def upload(
         :class:`~workbench.Stop`; what it returns is shown. None to classify
     hub, model, top_k : for classifying
     """
-    from workbench.inference.runner import Runner
+    from workbench.models.hub import default_hub
     from workbench.widgets.intake import Intake
+    from workbench.widgets.quarantine import Quarantine
     from workbench.widgets.trial import Photo, classify
     from workbench.widgets.uploader import Uploader
 
+    place = Quarantine(default_hub() if hub is None else hub)
+
     def classified(given: Upload, stop: Stop) -> Any:
-        runner = Runner(hub, top_k=top_k)
-        return classify(runner, Photo.of(given), runner.hub.load(model, stop=stop), stop=stop)
+        handle = place.load(place.hub.handle(model), stop)
+        runner = place.runner(handle)
+        return classify(runner, Photo.of(given), handle, top_k=top_k, stop=stop)
 
     return Uploader(Intake(run or classified, own=run is None))
 

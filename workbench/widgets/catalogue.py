@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.cards import Card, Notes, Table
 from workbench.units import seconds, size
 from workbench.widgets.activity import Activity
+from workbench.widgets.quarantine import Quarantine
 from workbench.widgets.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Catalogue(Activity):
 
     def __init__(self, hub: ModelHub) -> None:
         super().__init__()
-        self.hub = hub
+        self.hub, self.place = hub, Quarantine(hub)
         self.word = self.picked = ""
         self.model: Model | None = None
         self.said = ""
@@ -62,15 +63,20 @@ class Catalogue(Activity):
         """Load the model and run it until its times settle."""
         if (model := self.model) is not None:
             self._do(f"{model.id}: warming up",
-                     lambda job: self.hub.load(model, stop=job.stop).warm_up(stop=job.stop),
+                     lambda job: self.place.warm_up(model, job.stop),
                      lambda w: self._say(f"{model.id} is steady at {seconds(w.steady_s)} a run."),
                      model.id)  # fmt: skip
 
     def unload(self) -> None:
         """Close the model's session and give its memory back."""
         if (model := self.model) is not None:
-            self._do(f"{model.id}: unloading", lambda _: model.unload(),
+            self._do(f"{model.id}: unloading", lambda _: self.place.unload(model),
                      lambda closed: self._say(repr(closed).strip("<>")), model.id)  # fmt: skip
+
+    def close(self) -> None:
+        """Stop for good; the process of strangers' models ends."""
+        super().close()
+        self.place.close()
 
     def _say(self, line: str) -> None:
         self.said = line

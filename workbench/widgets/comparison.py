@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from workbench.errors import ConfigError
 from workbench.inference.opinion import Opinions, same_classes
 from workbench.inference.results import Failure, Result
-from workbench.inference.runner import Runner
 from workbench.widgets.activity import Activity
+from workbench.widgets.quarantine import Quarantine
 from workbench.widgets.trial import Photo, answer
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Comparison(Activity):
         top_k: int = 3,
     ) -> None:
         super().__init__()
-        self.hub, self.runner, self.top_k = hub, Runner(hub), top_k
+        self.hub, self.place, self.top_k = hub, Quarantine(hub), top_k
         self.models = tuple(hub.ids()[:FIRST] if models is None else models)
         self.photo = None if image is None else Photo.of(image)
         self.outcomes: dict[str, Result | Failure] = {}
@@ -73,7 +73,8 @@ class Comparison(Activity):
 
     def _ask(self, name: str, photo: Photo) -> None:
         def work(job: Job) -> Result | Failure:
-            return answer(self.runner, photo, self.hub.handle(name), top_k=self.top_k,
+            model = self.hub.handle(name)
+            return answer(self.place.runner(model), photo, model, top_k=self.top_k,
                           stop=job.stop)  # fmt: skip
 
         def done(outcome: Result | Failure) -> None:
@@ -84,6 +85,11 @@ class Comparison(Activity):
                 self.problems.add(outcome.error, f"{photo.name}: {name}")
 
         self.worker.submit(f"{photo.name}: {name}", work, done=done, key=name)
+
+    def close(self) -> None:
+        """Stop for good; the process of strangers' models ends."""
+        super().close()
+        self.place.close()
 
     @property
     def results(self) -> list[Result | Failure]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from workbench.cards import Bar, BarGrid, Card, Notes, Table
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.inference.results import Failure, Result
-from workbench.inference.runner import Runner
 from workbench.models.model import Model
 from workbench.settings import audience
 from workbench.units import share
 from workbench.widgets.activity import Activity
 from workbench.widgets.knob import Knobs, turned
+from workbench.widgets.quarantine import Quarantine
 from workbench.widgets.script import Script
 from workbench.widgets.sheet import Sheet
 from workbench.widgets.trial import Photo, answer, unreadable
@@ -60,7 +59,7 @@ class Exploration(Activity):
         if not isinstance(model, Model):
             raise ConfigError("model", model, "a Model: hub.load('cifar10')")
         self.model, self.top_k, self.folder = model, top_k, Path(folder)
-        self.runner = Runner(model.hub)
+        self.place = Quarantine(model.hub)
         self.photo = Photo.of(image)
         self.own: Pipeline = model.preprocessing
         self.pipeline = self.own
@@ -78,7 +77,7 @@ class Exploration(Activity):
 
     def turn(self, **knobs: Any) -> None:
         """Turn some knobs (see :class:`Knobs`); the others stay."""
-        self.attempt(lambda: self.use(turned(self.own, dataclasses.replace(self.knobs, **knobs))))
+        self.attempt(lambda: self.use(turned(self.own, self.knobs.turned(**knobs))))
 
     def use(self, pipeline: Pipeline) -> None:
         """Look through another pipeline."""
@@ -100,8 +99,8 @@ class Exploration(Activity):
 
         def work(job: Job) -> tuple[Trace, Result | Failure, Result | Failure]:
             def ask(steps: Pipeline) -> Result | Failure:
-                return answer(self.runner, photo, self.model, pipeline=steps, top_k=self.top_k,
-                              stop=job.stop)  # fmt: skip
+                return answer(self.place.runner(self.model), photo, self.model, pipeline=steps,
+                              top_k=self.top_k, stop=job.stop)  # fmt: skip
 
             try:
                 seen = pipeline.trace(photo.source, reader=self.own, where=photo.name)
@@ -124,6 +123,11 @@ class Exploration(Activity):
         if isinstance(self.outcome, Failure):
             self.problems.add(self.outcome.error, "What the model says to this")
         self.changed()
+
+    def close(self) -> None:
+        """Stop for good; the process of a stranger's model ends."""
+        super().close()
+        self.place.close()
 
     # ── what there is to see and to copy ──────────────────────────────────────────────────────
 

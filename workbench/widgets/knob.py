@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from workbench.errors import ConfigError, choices, nearest
 from workbench.preprocessing import presets
 from workbench.preprocessing.steps import (
     CenterCrop,
@@ -17,9 +18,14 @@ from workbench.preprocessing.steps import (
     Step,
     as_size,
 )
+from workbench.units import count
 
 if TYPE_CHECKING:
     from workbench.preprocessing.pipeline import Pipeline
+
+
+#: Of the share that is kept: fine enough that two sizes to scale to do not have the same.
+_PLACES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,24 @@ class Knobs:
     std: tuple[float, ...] | None
     color_format: str
     layout: str
+
+    def turned(self, **knobs: Any) -> Knobs:
+        """Return the knobs with some of them turned.
+
+        Raises
+        ------
+        ConfigError : there is no such knob; not a number a channel
+        """
+        names = tuple(field.name for field in dataclasses.fields(self))
+        for name, value in knobs.items():
+            if name not in names:
+                seen = f"{name}={value!r}"
+                raise ConfigError("A knob", seen, choices(names), nearest(name, names))
+        for name in ("mean", "std"):
+            was, now = getattr(self, name), knobs.get(name)
+            if was is not None and now is not None and len(now) != len(was):
+                raise ConfigError(name, now, f"{count(len(was), 'number')}, one a channel")
+        return replace(self, **knobs)
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> Knobs:
@@ -89,7 +113,7 @@ def _turned(step: Any, knobs: Knobs, was: Knobs, pipeline: Pipeline) -> Any:
     if knobs.interpolation != was.interpolation and hasattr(step, "interpolation"):
         step = replace(step, interpolation=knobs.interpolation)
     if knobs.crop != was.crop and knobs.crop is not None and pipeline.size is not None:
-        side = presets.scale_size(pipeline.size, knobs.crop)
+        side = _scaled(pipeline.size, knobs.crop)
         if isinstance(step, ResizeCrop):
             step = replace(step, resize=side)
         elif isinstance(step, Resize) and isinstance(step.size, int):
@@ -120,4 +144,12 @@ def _crop(steps: tuple[Step, ...]) -> float | None:
 
 def _share(crop: int | Size, scaled: int | Size) -> float | None:
     share = as_size("crop", crop)[0] / as_size("resize", scaled)[0]
-    return round(share, 4) if share <= 1 else None
+    return round(share, _PLACES) if share <= 1 else None
+
+
+def _scaled(size: Size, crop: float) -> int | Size:
+    """Return what is scaled to, so that the crop keeps this share: the very one it was read of."""
+    side = presets.scale_size(size, crop)
+    if isinstance(side, int) and _share(size, side + 1) == round(crop, _PLACES):
+        return side + 1  # the share was rounded up
+    return side

@@ -69,6 +69,12 @@ class Quarantine:
         """Run a model where it runs until its times settle."""
         return self.runner(model).warm_up(model, stop=stop)
 
+    def unload(self, model: Model) -> object:
+        """Close a model's session, here and where it runs apart; tells what came back here."""
+        if self._apart is not None and not is_known(model):
+            self._apart.unload(model)
+        return model.unload()
+
     def state(self, model: Model) -> str:
         """Return ``live``, ``loading``, ``cold`` or ``missing``: where it runs."""
         told = self.hub.state_of(model)

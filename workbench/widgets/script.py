@@ -26,6 +26,7 @@ from workbench.models.session import Options
 from workbench.preprocessing.images import read_bytes, read_image
 from workbench.preprocessing.pipeline import Pipeline
 from workbench.settings import Settings
+from workbench.widgets import quarantine
 from workbench.widgets.disk import safe_name, write
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Script:
         ]
         lines = [
             *self._beginning(models.values()),
-            "runner = wb.Runner(hub)",
+            self._runner_line(names),
             *pipelines,
             "results = [",
             *calls,
@@ -104,7 +105,7 @@ class Script:
             f"pipeline = {recipe.code}",
             *_comment(picture.doubt),
             f"picture = {picture.code}",
-            "runner = wb.Runner(hub)",
+            self._runner_line([model.asked]),
             f"runner.classify(picture, model=model, preprocessing=pipeline, top_k={top_k})",
         ]
         return "\n".join(lines)
@@ -115,6 +116,17 @@ class Script:
             mark = "# " if model.doubt else ""  # what could not run ends no cell
             lines += [*_comment(model.doubt), *(mark + line for line in model.code.splitlines())]
         return lines
+
+    def _runner_line(self, names: Iterable[str]) -> str:
+        """Return what asks the models; in a process of its own where one is a stranger's."""
+        for name in names:
+            try:
+                if quarantine.is_known(self._hub.handle(name)):
+                    continue
+            except WorkbenchError:  # its file is gone, and the cell says so
+                continue
+            return "runner = wb.Runner(hub, isolated=True)  # a stranger's model may crash"
+        return "runner = wb.Runner(hub)"
 
     def _hub_line(self) -> str:
         """Return how a fresh kernel in the same folder gets the same shelves."""

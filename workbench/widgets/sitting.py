@@ -6,7 +6,6 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +162,7 @@ class Sitting(Activity):
         def act() -> None:
             if (base := self.base) is not None:
                 now = Knobs.of(self.pipeline or base)
-                self._choose(None, None, turned(base, replace(now, **knobs)))
+                self._choose(None, None, turned(base, now.turned(**knobs)))
 
         self.attempt(act)
 
