@@ -728,6 +728,32 @@ def serve(
 
 
 @app.command()
+def nginx(
+    names: Annotated[list[str], typer.Argument(help="Names under which others know the site.")],
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate that nginx reads (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+) -> None:
+    """Write an nginx site whose limits are those of the service, as it is set here."""
+    from workbench.service import require_extra
+
+    require_extra()
+    from workbench.service.policy import Policy
+    from workbench.service.proxy import nginx as site
+
+    given = Settings()
+    if given.tls_cert is not None:
+        raise ConfigError(
+            "TLS_CERT", str(given.tls_cert), "not set: behind nginx it is nginx that speaks TLS",
+            "The files for nginx are --tls-cert and --tls-key.",
+        )  # fmt: skip
+    named = {"tls_cert": tls_cert, "tls_key": tls_key}
+    files = {name: path for name, path in named.items() if path is not None}
+    typer.echo(site(Policy.of(given), port=given.port, names=names, **files), nl=False)
+
+
+@app.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove all of them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
