@@ -11,7 +11,8 @@ import nbformat
 import pytest
 
 import workbench as wb
-from tests.browser.hands import Sheet, open_notebook
+from tests.browser import sight
+from tests.browser.hands import DARK, LIGHT, Sheet, open_notebook
 from tests.browser.lab import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -152,6 +153,67 @@ def test_a_reload_in_the_middle_of_an_upload_leaves_nothing(browser: Any, lab: L
     sheet.page.close()
 
 
+def _restart(sheet: Sheet) -> None:
+    sheet.command("kernelmenu:restart")
+    dialog = sheet.page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Confirm").click()
+    dialog.wait_for(state="detached")
+    sheet.idle()
+
+
+def test_after_a_restart_live_parts_say_that_they_have_ended(
+    browser: Any, lab: Lab, screenshots: Path
+) -> None:
+    sheet = _open(browser, lab, "restarted.ipynb")
+    page = sheet.page
+    sheet.choose(wb.example("cat"))
+    sheet.says("What cifar10 says")
+    sheet.run_cell(1, "from workbench.widgets import results_gallery as g; g(app.results)")
+    panels = page.locator(".wb-panel")
+    panels.nth(1).locator("input[type=checkbox]").first.wait_for()
+    words = page.get_by_text(re.compile("^The kernel that made this has ended: run this cell"))
+    assert words.count() == 0
+    _restart(sheet)
+    words.nth(1).wait_for()
+    assert words.count() == panels.count() == 2, "one sentence a panel"
+    for number in range(2):
+        word, panel = words.nth(number), panels.nth(number)
+        assert word.is_visible()
+        inside = panel.locator("button.jupyter-button, select, input[type=checkbox]")
+        assert inside.count() > 1
+        assert all(inside.evaluate_all("all => all.map(e => e.closest('[inert]') !== null)"))
+        assert word.bounding_box()["y"] - panel.bounding_box()["y"] < 20, "it stands above the rest"
+    signs = page.locator(".jupyter-widgets-disconnected").evaluate_all(
+        "all => all.map(e => getComputedStyle(e, '::before').content)"
+    )
+    assert len(signs) > 20, "the mark of ipywidgets is what it was"
+    assert set(signs) == {"none"}
+    # one file, and then another: each is answered
+    states = sheet.app.locator(".wb-drop-failed .wb-drop-state")
+    for name in ("cat", "flower"):
+        sheet.choose(wb.example(name))
+        states.first.wait_for()
+        assert states.all_inner_texts() == [
+            "not sent: the kernel that made this has ended. Run the cell again"
+        ]
+        assert sheet.app.locator(".wb-drop-name").inner_text() == wb.example(name).name
+    for name, theme in (("light", LIGHT), ("dark", DARK)):
+        sheet.theme(theme)
+        assert [sight.pale_texts(words.nth(n)) for n in range(2)] == [[], []]
+        sheet.keep(screenshots / f"edges_restarted_{name}.png", sheet.app)
+        sheet.keep(screenshots / f"edges_restarted_{name}_gallery.png", panels.nth(1))
+    sheet.theme(LIGHT)
+    assert sheet.faults == []
+    sheet.run_cell(1, "1 + 1")
+    assert words.count() == 1, "the app's is still there"
+    sheet.run_cell(0)
+    words.wait_for(state="detached")
+    sheet.choose(wb.example("cat"))
+    sheet.says("What cifar10 says")
+    assert sheet.faults == []
+    page.close()
+
+
 def test_without_its_kernel_an_app_says_what_to_do_and_results_stay(
     browser: Any, lab: Lab, screenshots: Path
 ) -> None:
@@ -165,10 +227,7 @@ def test_without_its_kernel_an_app_says_what_to_do_and_results_stay(
     below = sheet.run_cell(1, "app.results[-1]")
     sheet.says(re.compile(r"^cat\.png: "), below)
     sheet.save()
-    sheet.command("kernelmenu:restart")
-    page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
-    page.get_by_role("dialog").wait_for(state="detached")
-    sheet.idle()
+    _restart(sheet)
     sheet.reload()
     sheet.idle()
     sheet.says("model not found", first)

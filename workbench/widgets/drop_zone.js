@@ -6,6 +6,8 @@ const PATIENCE_MS = 4_000;
 const ROWS = 8;
 const NAME_MOST = 56; // letters of a name that are shown: the first, and those of its ending
 const NAME_ENDING = 20;
+const WATCH_MS = 300; // so often it is looked whether the kernel has ended while Python is awaited
+const ENDED = "the kernel that made this has ended. Run the cell again";
 const FOLDER_MOST = 100; // files of folders that are dropped at once
 const FOLDER_TAKES = /\.(jpe?g|png|webp|gif|bmp|tiff?|avif|onnx)$/i;
 
@@ -179,25 +181,42 @@ function render({ model, el }) {
   model.on("msg:custom", heard);
   tidy.push(() => model.off("msg:custom", heard));
 
-  /** Send a message, and wait for Python's answer to it. */
+  // ipywidgets marks what has lost its kernel; .wb-ended is the panel's own mark (panel.js)
+  const ended = () => el.closest(".jupyter-widgets-disconnected, .wb-ended") !== null;
+
+  /** Send a message if it can be sent; otherwise the panel says so. Returns whether it went. */
+  function send(message, buffers = []) {
+    try {
+      if (!ended()) {
+        model.send(message, undefined, buffers);
+        return true;
+      }
+    } catch { // the other end is not there any more
+      el.closest(".wb-panel")?.classList.add("wb-ended");
+    }
+    return false;
+  }
+
+  /** Send a message, and wait for Python's answer to it, or for the end of the kernel. */
   async function ask(message, buffers, slow) {
     const timer = setTimeout(slow, PATIENCE_MS);
+    let watch;
     try {
-      return await new Promise((resolve, reject) => {
+      return await new Promise((resolve) => {
+        const gone = () => resolve({ kind: "ended", message: `not sent: ${ENDED}` });
         answers.set(message.id, resolve);
-        try {
-          model.send(message, undefined, buffers);
-        } catch (error) {
-          reject(error);
-        }
+        if (!send(message, buffers)) return gone();
+        watch = setInterval(() => ended() && gone(), WATCH_MS);
+        return undefined;
       });
     } finally {
       clearTimeout(timer);
+      clearInterval(watch);
     }
   }
 
   const sending = new Set(); // ids of files under way
-  const giveUp = () => sending.forEach((id) => model.send({ kind: "abort", id }));
+  const giveUp = () => sending.forEach((id) => send({ kind: "abort", id }));
   window.addEventListener("pagehide", giveUp); // the page goes, and what is half sent with it
   tidy.push(() => window.removeEventListener("pagehide", giveUp));
 
@@ -214,7 +233,7 @@ function render({ model, el }) {
     try {
       let answer = await ask({ kind: "begin", id, name, size: file.size, via, first }, [], slow);
       while (answer.kind === "more") {
-        if (left()) return void model.send({ kind: "abort", id });
+        if (left()) return void send({ kind: "abort", id });
         const part = await file.slice(answer.offset, answer.offset + CHUNK_BYTES).arrayBuffer();
         shown.tell(`${Math.floor((100 * answer.offset) / file.size)} %`);
         answer = await ask({ kind: "chunk", id, offset: answer.offset }, [part], slow);
@@ -222,10 +241,10 @@ function render({ model, el }) {
       if (answer.kind === "done") shown.done();
       else shown.tell(answer.message, "wb-drop-failed");
     } catch (error) {
-      answers.delete(id);
-      model.send({ kind: "abort", id });
+      send({ kind: "abort", id });
       shown.tell(`could not be read (${error.name})`, "wb-drop-failed");
     } finally {
+      answers.delete(id);
       sending.delete(id);
     }
   }
@@ -244,7 +263,7 @@ function render({ model, el }) {
         const what = isModel && !limit ? "no models are taken here"
           : `it has ${sizeText(file.size)}; the limit is ${sizeText(limit)}`;
         row(name, "").tell(`not sent: ${what}`, "wb-drop-failed");
-        model.send({ kind: "refused", name, size: file.size, first });
+        send({ kind: "refused", name, size: file.size, first });
         first = false;
         continue;
       }
@@ -254,7 +273,8 @@ function render({ model, el }) {
     for (const [file, name, shown] of taken) {
       const begins = first;
       first = false;
-      line = line.then(() => transfer(file, name, via, shown, begins, before));
+      const next = () => transfer(file, name, via, shown, begins, before);
+      line = line.then(next, next); // one that fails stops no other
     }
   }
 

@@ -12,7 +12,10 @@ _HERE = Path(__file__).parent
 
 
 class Look(anywidget.AnyWidget):
-    """Brings the style sheet of the panels and what screen readers need; shows nothing itself."""
+    """Brings the style sheet of the panels and what screen readers need.
+
+    It shows one sentence, above its panel, when the kernel has ended; and nothing before.
+    """
 
     _esm = _HERE / "panel.js"
     _css = _HERE / "panel.css"

@@ -64,6 +64,7 @@ class Panel(VBox):
                                        "times")  # fmt: skip
         self._rest = row(self._left, self.take_up_button, self.leave_out_button)
         self.status = VBox((self._progress, self._rest), layout=Layout(width="100%"))
+        self.status.add_class("wb-status")
 
     def _stop(self) -> None:
         self.activity.stop()
