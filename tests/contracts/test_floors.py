@@ -21,7 +21,7 @@ ROOT = Path(workbench.__file__).parent
 PYPROJECT = ROOT.parent / "pyproject.toml"
 FILES = sorted(ROOT.rglob("*.py"))
 GROUND = {"cards", "charts", "drawing", "errors", "host", "page", "settings", "spreadsheet",
-          "stopping", "timing", "units"}  # fmt: skip
+          "stopping", "timing", "units", "value"}  # fmt: skip
 FLOORS = (GROUND, {"preprocessing", "tasks"}, {"models"}, {"inference"}, {"bench"}, {"widgets", "service", "scale"}, {"cli"}, {"__main__"})  # fmt: skip  # noqa: E501
 NETWORK = {"httpx", "httpcore", "requests", "urllib3", "aiohttp", "fsspec", "ftplib", "urllib.request", "http.client"}  # fmt: skip  # noqa: E501
 

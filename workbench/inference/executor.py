@@ -300,7 +300,7 @@ class InProcess:
         kind = None if rule is None else rule.score
         labels = labels_for(model, rows.shape[-1])
         few = labels if labels is not None and len(labels) <= FEW_CLASSES else None
-        keep = n == 1 and started is not None
+        single = n == 1 and started is not None
         inference_s = (after - before) / n
         answers: list[Result | Failure] = []
         begun = after  # what is done for the whole batch at once is told of the first
@@ -322,30 +322,19 @@ class InProcess:
             now = clock()
             stages["postprocessing"] = now - begun
             begun = now
-            total_s = now - started if started is not None else sum(stages.values())
-            if n > 1:
-                total_s = sum(stages.values())
+            total_s = now - started if single else sum(stages.values())  # type: ignore[operator]
             self.metrics.add(model.id, stages, total_s)
+            score = found.outside
+            outside = None if rule is None or score is None else Outside.among(
+                rule.others, score, rule.threshold, rule.score, rule.note
+            )  # fmt: skip
             answers.append(
-                Result(
-                    top=top,
-                    timings=Stages(stages, total_s),
-                    model=model.id,
-                    session=session.facts,
-                    source=name,
-                    probabilities=found.probabilities if keep else None,
-                    activation=found.activation,
-                    outside=None
-                    if rule is None or found.outside is None
-                    else Outside.among(
-                        rule.others, found.outside, rule.threshold, rule.score, rule.note
-                    ),
-                    classes=few,
-                    preprocessing=job.turned,
-                    batch=n,
-                    _input=kept,
+                Result.made(
+                    top, Stages(stages, total_s), model.id, session.facts, name,
+                    found.probabilities if single else None, found.activation, outside, few,
+                    job.turned, n, kept,
                 )
-            )
+            )  # fmt: skip
         return answers
 
     def outputs(self, feeds: Mapping[str, NDArray[Any]], job: Job) -> Outputs:

@@ -24,6 +24,7 @@ from workbench.cards import (
 )
 from workbench.inference.recipe import in_short
 from workbench.units import count, seconds, share
+from workbench.value import opened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,8 +72,12 @@ class Outside:
         cls, others: Sequence[float], score: float, threshold: float, kind: str, note: str
     ) -> Outside:
         """Judge a score beside those of pictures of other things, in rising order."""
-        rivals = len(others) - bisect_left(others, score)
-        return cls(score, threshold, kind, note, rivals, len(others))
+        made = _OPENED_OUTSIDE()
+        made.score, made.threshold, made.kind, made.note = score, threshold, kind, note
+        made.compared = compared = len(others)
+        made.rivals = compared - bisect_left(others, score)
+        made.__class__ = cls
+        return made  # type: ignore[no-any-return]
 
     @property
     def flagged(self) -> bool:
@@ -108,6 +113,9 @@ class Outside:
         return ""
 
 
+_OPENED_OUTSIDE = opened(Outside)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)
 class Result(Displayable):
     """What a classifier said about one input.
@@ -141,6 +149,31 @@ class Result(Displayable):
     preprocessing: Pipeline | None = None
     batch: int = 1
     _input: Kept | None = field(default=None)
+
+    @classmethod
+    def made(
+        cls,
+        top: tuple[Prediction, ...],
+        timings: Stages,
+        model: str,
+        session: SessionFacts,
+        source: str,
+        probabilities: NDArray[np.float32] | None,
+        activation: str,
+        outside: Outside | None,
+        classes: tuple[str, ...] | None,
+        preprocessing: Pipeline | None,
+        batch: int,
+        kept: Kept | None,
+    ) -> Result:
+        """Make one of its fields, in their order: what every run does (see :func:`opened`)."""
+        made = _OPENED_RESULT()
+        made.top, made.timings, made.model, made.session = top, timings, model, session
+        made.source, made.probabilities, made.activation = source, probabilities, activation
+        made.outside, made.classes, made.preprocessing = outside, classes, preprocessing
+        made.batch, made._input = batch, kept
+        made.__class__ = cls
+        return made  # type: ignore[no-any-return]
 
     @property
     def label(self) -> str:
@@ -279,6 +312,9 @@ class Result(Displayable):
             tuple(blocks),
             line=f"{share(self.probability)} by {self.model} in {whole}{doubt}{other}",
         )
+
+
+_OPENED_RESULT = opened(Result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False, eq=False)

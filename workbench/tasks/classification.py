@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from workbench.errors import ConfigError
+from workbench.value import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,9 @@ class Prediction:
     label: str
     index: int
     probability: float
+
+
+_OPENED = opened(Prediction)
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -238,9 +242,14 @@ def top_k(
             indices, probabilities = candidates.tolist(), probabilities[candidates]
         both = zip(probabilities.tolist(), indices, strict=True)
         pairs = sorted(both, key=itemgetter(0), reverse=True)[:k]  # keeps the order of ties
-    return tuple(
-        [Prediction(f"class {i}" if labels is None else labels[i], i, p) for p, i in pairs]
-    )
+    told: list[Prediction] = []
+    for p, i in pairs:
+        made = _OPENED()
+        made.label = f"class {i}" if labels is None else labels[i]
+        made.index, made.probability = i, p
+        made.__class__ = Prediction
+        told.append(made)
+    return tuple(told)
 
 
 def outside_score(values: NDArray[np.floating], score: Score) -> NDArray[np.float64]:
