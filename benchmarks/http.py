@@ -1,13 +1,14 @@
 """The service from outside: latency and throughput at 1, 8 and 64 clients, and what HTTP adds.
 
-For each number of runs at a time (``workbench serve --workers``) a service is started in a process
-of its own, all of them beside each other; rounds go through them in turn, so that a busy machine is
-busy for all. The clients are coroutines of this process that write the same request over and over
-on connections that stay open. What HTTP adds is the time of one client's request less the same call
+For each split, a number of worker processes (``workbench serve --workers``) and of threads in each
+(``WORKER_THREADS``; ``2x1``, or ``2`` for the default), a service is started in a process of its
+own, all of them beside each other; rounds go through them in turn, so that a busy machine is busy
+for all. The clients are coroutines of this process that write the same request over and over on
+connections that stay open. What HTTP adds is the time of one client's request less the same call
 in-process, taken in turn; its stages are the service's own.
 
     python benchmarks/http.py [--model ID] [--picture FILE] [--requests 400] [--rounds 3]
-                              [--workers 1,2,4] [--json FILE]
+                              [--workers 1x2,2x1,2x2] [--json FILE]
 """
 
 from __future__ import annotations
@@ -45,10 +46,13 @@ WARM_UP = 50
 class Served:
     """A service in a process of its own, and requests to it."""
 
-    def __init__(self, model: str, workers: int, body: bytes) -> None:
+    def __init__(self, model: str, split: str, body: bytes) -> None:
+        workers, _, threads = split.partition("x")
         environment = os.environ | {"LOG_LEVEL": "ERROR", "QUEUE_LIMIT": "1000"}
+        if threads:
+            environment["WORKER_THREADS"] = threads
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workbench", "serve", "--port", "0", "--workers", str(workers),
+            [sys.executable, "-m", "workbench", "serve", "--port", "0", "--workers", workers,
              "--models", model],
             stdout=subprocess.PIPE, text=True, env=environment, cwd=tempfile.gettempdir(),
         )  # fmt: skip
@@ -106,10 +110,10 @@ def percentile(values: list[float], p: float) -> float:
     return ordered[min(len(ordered) - 1, int(p * len(ordered)))]
 
 
-def throughput(served: dict[int, Served], requests: int, rounds: int) -> dict:
+def throughput(served: dict[str, Served], requests: int, rounds: int) -> dict:
     """Measure every service at every number of clients, in turn."""
-    times: dict[tuple[int, int], list[float]] = {}
-    rates: dict[tuple[int, int], list[float]] = {}
+    times: dict[tuple[str, int], list[float]] = {}
+    rates: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
         for clients in CLIENTS:
             for workers, service in served.items():
@@ -164,13 +168,13 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, default=wb.example("flower"))
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--workers", default="1,2,4")
+    parser.add_argument("--workers", default="1,2,4", help="splits, such as 1x2,2x1,2x2")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     picture = arguments.picture.read_bytes()
     data = base64.b64encode(picture).decode()
     body = json.dumps({"model_id": arguments.model, "input": {"data": data}}).encode()
-    served = {int(n): Served(arguments.model, int(n), body) for n in arguments.workers.split(",")}
+    served = {n: Served(arguments.model, n, body) for n in arguments.workers.split(",")}
     try:
         for service in served.values():
             service.load(1, WARM_UP)
@@ -183,7 +187,7 @@ def main() -> int:
     print("workers  clients      p50 ms     p99 ms   requests/s")
     for row in rows.values():
         print(
-            f"{row['workers']:7d}  {row['clients']:7d}  {row['p50_ms']:10.2f} {row['p99_ms']:10.2f}"
+            f"{row['workers']:>7}  {row['clients']:7d}  {row['p50_ms']:10.2f} {row['p99_ms']:10.2f}"
             f"  {row['requests_per_s']:11.1f}"
         )
     print(

@@ -68,12 +68,13 @@ class Settings(Displayable, BaseSettings):
     max_batch_size : images in one run and in one request
     max_image_bytes : largest encoded image file, in bytes
     worker_processes : of an isolated runner
+    worker_threads : of one operator in each of them; None for what was measured to be best
     worker_memory_bytes : most that one of them may hold; None for three quarters of the
         machine's memory, divided among them
     log_level, host, port, api_keys : of the service; a key may have a name before it, ``ann:key``
     log_format : console for people, json for machines, auto for whichever reads stderr
     log_dir : folder for ``error.log`` and ``combined.log``, which rotate; None for none
-    workers : worker processes of the service; None for one a thread of the machine
+    workers : worker processes of the service; None for one more than the machine has threads
     preload_models : loaded and warmed up before the service says that it is ready
     queue_limit : requests that may wait
     rate_limit : of each key, such as ``600/minute``; empty for none
@@ -117,6 +118,9 @@ class Settings(Displayable, BaseSettings):
     max_batch_size: int = Field(10, ge=1, validation_alias=_named("MAX_BATCH_SIZE"))
     max_image_bytes: int = Field(MAX_IMAGE_BYTES, ge=1, validation_alias=_named("MAX_IMAGE_BYTES"))
     worker_processes: int = Field(1, ge=1, le=256, validation_alias=_named("WORKER_PROCESSES"))
+    worker_threads: int | None = Field(
+        None, ge=1, le=1024, validation_alias=_named("WORKER_THREADS")
+    )
     worker_memory_bytes: int | None = Field(
         None, ge=1, validation_alias=_named("WORKER_MEMORY_BYTES")
     )

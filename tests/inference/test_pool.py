@@ -577,3 +577,17 @@ def test_a_warm_up_of_an_endless_node_ends(hub: ModelHub, runner: Runner) -> Non
         with pytest.raises(errors.InferenceTimeoutError):
             short.warm_up("endless")
         assert time.monotonic() - started < 0.5 + LATE_S
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"), [(None, (3, False, False)), (2, (2, True, True))], ids=["own", "pooled"]
+)
+def test_each_of_several_processes_has_threads_as_set_that_do_not_spin(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pool: int | None, expected: tuple[object, ...]
+) -> None:
+    monkeypatch.setenv("WORKER_THREADS", "3")
+    hub = ModelHub(model_dir=folder / "shelf", shared_threads=pool)
+    file = graphs.means(folder / "mean-of-several.onnx")
+    with hub.naming("several", file, graphs.PLAIN), Runner(hub, isolated=True, processes=2) as two:
+        told = two.classify(LIGHT, model="several").session
+    assert (told.threads, told.spinning, told.shared_threads) == expected
