@@ -14,7 +14,7 @@ COPY workbench ./workbench
 COPY models ./models
 COPY data ./data
 RUN python -m venv /opt/workbench \
- && /opt/workbench/bin/pip install --no-cache-dir --disable-pip-version-check '.[serve]'
+ && /opt/workbench/bin/pip install --no-cache-dir --disable-pip-version-check '.[serve,jobs]'
 
 FROM python:${PYTHON}-slim-bookworm
 RUN groupadd --system --gid 10001 workbench \

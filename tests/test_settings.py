@@ -24,6 +24,7 @@ READ = {
     "max_graph_cache_bytes": ("MAX_GRAPH_CACHE_BYTES", "0", 0),
     "shared_threads": ("SHARED_THREADS", "3", 3),
     "worker_processes": ("WORKER_PROCESSES", "2", 2),
+    "worker_threads": ("WORKER_THREADS", "3", 3),
     "worker_memory_bytes": ("WORKER_MEMORY_BYTES", "900000000", 900_000_000),
     "inference_timeout": ("INFERENCE_TIMEOUT", "1500", 1500.0),
     "max_batch_size": ("MAX_BATCH_SIZE", "4", 4),
@@ -116,7 +117,7 @@ def test_a_variable_wins_over_the_file_and_the_file_over_the_default(field, monk
 
 
 def test_every_field_is_tried_here():
-    others = {"host", "api_keys", "hf_token", "no_color"}
+    others = {"host", "api_keys", "hf_token", "redis_url", "no_color"}
     assert set(READ) | others == set(Settings.model_fields)
 
 
@@ -401,3 +402,16 @@ def test_what_listens_is_read_from_the_tables_of_linux(tmp_path, address, open_)
     assert settings._open_ports(8889, [table]) is False
     table.write_text(f"{head}   0: {address}:22B8 00000000:0000 01 0:0\n")
     assert settings._open_ports(8888, [table]) is False, "a connection is no listener"
+
+
+def test_the_address_of_redis_is_shown_and_told_without_its_password(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "redis://me:hush-hush@store.example:6379/0")
+    given = Settings()
+    assert given.redis_url is not None
+    assert given.redis_url.get_secret_value() == "redis://me:hush-hush@store.example:6379/0"
+    for shown in (repr(given), str(given), given._repr_html_()):
+        assert "hush-hush" not in shown
+    assert "redis://store.example:6379/0" in str(given)
+    monkeypatch.setenv("WORKBENCH_REDIS_URL", "")
+    settings.pass_on(given, "redis_url")
+    assert os.environ["WORKBENCH_REDIS_URL"] == "redis://me:hush-hush@store.example:6379/0"

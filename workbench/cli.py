@@ -65,6 +65,7 @@ _EXTRAS = {
     "remote": ("fsspec", "models in s3:// and gs:// buckets"),
     "parquet": ("pyarrow", "Parquet tables of benchmarks"),
     "serve": ("fastapi", "the HTTP service"),
+    "jobs": ("rq", "jobs that services share through Redis"),
 }
 
 Images = Annotated[
@@ -725,6 +726,27 @@ def serve(
         reloading(given, policy, ready)
         return
     run(given, policy, workers=given.workers, models=given.preload_models, on_ready=ready)
+
+
+@app.command()
+def worker(
+    context: typer.Context,
+    burst: Annotated[bool, typer.Option("--burst", help="End when there are no jobs.")] = False,
+) -> None:
+    """Do the jobs that services put into the Redis of REDIS_URL, until a signal ends it."""
+    from workbench.service import journal, require_extra, require_extra_jobs
+
+    require_extra()
+    require_extra_jobs()
+    from workbench.service.worker import work
+
+    given = Settings()
+    if given.redis_url is None:
+        raise ConfigError(
+            "REDIS_URL", None, "the Redis that services put their jobs into: redis://host:6379/0"
+        )
+    journal.set_up(given, level="DEBUG" if _debug(context) else None)
+    work(given, burst=burst)
 
 
 @app.command()

@@ -62,6 +62,7 @@ nothing of this package catches it sensibly.
         ├── UnauthorisedError                   unauthorised
         ├── RateLimitedError                    rate_limited
         ├── QueueFullError                      queue_full
+        ├── QueueUnavailableError               queue_unavailable
         └── NotFoundError                       not_found
 
     WorkbenchWarning (UserWarning)
@@ -859,6 +860,20 @@ class QueueFullError(ServiceError):
             else f"{waiting} requests are waiting; the queue takes {limit}."
         )
         super().__init__(said, f"Try again in {seconds(retry_after_s)}.")
+
+
+class QueueUnavailableError(ServiceError):
+    """The queue that several machines share does not answer."""
+
+    code = "queue_unavailable"
+
+    def __init__(self, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(
+            "The queue of jobs does not answer.",
+            f"Try again in {seconds(retry_after_s)}; requests that are answered at once need no "
+            "queue of jobs.",
+        )
 
 
 class NotFoundError(ServiceError):

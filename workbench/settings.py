@@ -82,6 +82,8 @@ class Settings(Displayable, BaseSettings):
     cors_origins : pages that may ask from a browser, such as ``https://lab.example``
     pull_sources : what clients may have fetched: ``catalogue``, ``ipfs``, ``hf://org``, an
         address; empty: nothing
+    redis_url : of the Redis that keeps the service's jobs, ``redis://host:6379/0``; None for the
+        memory of the service
     body_timeout, drain_timeout : of the service, in milliseconds
     tls_cert, tls_key : files (PEM) with which it speaks https
     offline : refuse everything that needs the network
@@ -143,6 +145,7 @@ class Settings(Displayable, BaseSettings):
     allowed_hosts: _Words = Field((), validation_alias=_named("ALLOWED_HOSTS"))
     cors_origins: _Words = Field((), validation_alias=_named("CORS_ORIGINS"))
     pull_sources: _Words = Field((), validation_alias=_named("PULL_SOURCES"))
+    redis_url: SecretStr | None = Field(None, validation_alias=_named("REDIS_URL"))
     body_timeout: float = Field(30_000, gt=0, validation_alias=_named("BODY_TIMEOUT"))
     drain_timeout: float = Field(30_000, gt=0, validation_alias=_named("DRAIN_TIMEOUT"))
     tls_cert: Path | None = Field(None, validation_alias=_named("TLS_CERT"))
@@ -255,6 +258,8 @@ def _text(name: str, value: object) -> str:
             return f"{count(len(value), 'key')} (hidden)"
         case "hf_token", SecretStr():
             return "(hidden)"
+        case "redis_url", SecretStr():
+            return without_credentials(value.get_secret_value())
         case "mirrors" | "ipfs_gateways" | "pull_sources", tuple():
             return ", ".join(map(without_credentials, value)) or "not set"
         case "preload_models" | "allowed_hosts" | "cors_origins", tuple():
@@ -315,7 +320,7 @@ def _problem(problem: ErrorDetails, given: Mapping[str, object]) -> ConfigError:
     name = bare.lower() if bare.lower() in given else bare
     if bare == "HOST" and name == bare:
         name = variable
-    seen = "(hidden)" if bare in ("API_KEYS", "HF_TOKEN") else problem["input"]
+    seen = "(hidden)" if bare in ("API_KEYS", "HF_TOKEN", "REDIS_URL") else problem["input"]
     if bare in ("MIRRORS", "IPFS_GATEWAYS", "HF_ENDPOINT"):
         many = seen if isinstance(seen, (tuple, list)) else str(seen).split(",")
         shown = [without_credentials(str(place)) for place in many]
@@ -349,6 +354,8 @@ def pass_on(given: Settings, *names: str) -> None:
         value = getattr(given, name)
         if value is not None:
             text = ",".join(value) if isinstance(value, tuple) else str(value)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
             os.environ[_alias(Settings.model_fields[name])] = text
 
 

@@ -269,6 +269,11 @@ SAID = [
         errors.QueueFullError(64, 64, 1.5),
         "64 requests are waiting; the queue takes 64. Try again in 1.50 s.",
     ),
+    (
+        errors.QueueUnavailableError(5.0),
+        "The queue of jobs does not answer. Try again in 5.00 s; requests that are answered at "
+        "once need no queue of jobs.",
+    ),
     (errors.NotFoundError("page"), "There is no page here."),
     (
         errors.ProviderFallbackWarning("cifar10", "CUDA", "CPU"),

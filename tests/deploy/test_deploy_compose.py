@@ -13,6 +13,7 @@ import yaml
 
 from tests.deploy import dockerfile
 from tests.deploy.dockerfile import ROOT
+from workbench.service.depot import connected
 from workbench.service.policy import Policy
 from workbench.settings import Settings
 
@@ -43,7 +44,7 @@ SERVICES = COMPOSE["services"]
 
 def test_it_is_what_the_specification_demands():
     jsonschema.validate(COMPOSE, SPECIFICATION)
-    assert set(SERVICES) == {"workbench", "redis", "prometheus", "grafana"}
+    assert set(SERVICES) == {"workbench", "worker", "redis", "prometheus", "grafana"}
 
 
 def test_the_specification_would_find_a_slip():
@@ -121,6 +122,23 @@ def test_who_waits_for_health_waits_for_something_that_tells_it():
     assert SERVICES["prometheus"]["depends_on"]["workbench"]["condition"] == "service_healthy"
     assert dockerfile.of("HEALTHCHECK")
     assert SERVICES["redis"]["healthcheck"]["test"] == ["CMD", "redis-cli", "ping"]
+
+
+def test_the_jobs_of_the_service_are_the_worker_s_and_nobody_else_reaches_them():
+    service, worker = SERVICES["workbench"], SERVICES["worker"]
+    known = {str(c) for f in Settings.model_fields.values() for c in f.validation_alias.choices}
+    assert set(worker["environment"]) <= known
+    assert service["environment"]["REDIS_URL"] == worker["environment"]["REDIS_URL"]
+    assert (
+        connected(worker["environment"]["REDIS_URL"]).connection_pool.connection_kwargs["host"]
+        in SERVICES
+    )
+    assert service["volumes"] == worker["volumes"]
+    assert worker["command"] == ["worker"]
+    inside = {name for name, one in SERVICES.items() if "queue" in one["networks"]}
+    assert inside == {"workbench", "worker", "redis"}
+    assert SERVICES["redis"]["networks"] == ["queue"]
+    assert "jobs" in " ".join(dockerfile.of("RUN"))
 
 
 def test_prometheus_finds_the_service_and_its_key():

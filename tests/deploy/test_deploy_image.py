@@ -67,8 +67,8 @@ def test_what_no_image_should_hold_is_ignored(path):
 
 
 def test_the_extra_that_is_installed_is_one():
-    (extra,) = re.findall(r"'\.\[(\w+)\]'", dockerfile.of("RUN")[0])
-    assert extra in PROJECT["project"]["optional-dependencies"]
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", dockerfile.of("RUN")[0])
+    assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
     (version,) = re.findall(r"PYTHON=([\d.]+)", dockerfile.of("ARG")[0])
     assert f"Programming Language :: Python :: {version}" in PROJECT["project"]["classifiers"]
 

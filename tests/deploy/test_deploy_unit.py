@@ -14,6 +14,7 @@ from tests.deploy.dockerfile import ROOT
 from workbench.settings import Settings
 
 UNIT = ROOT / "deploy" / "workbench.service"
+WORKER = ROOT / "deploy" / "workbench-worker.service"
 TEXT = UNIT.read_text("utf-8")
 VARIABLES = {str(c) for f in Settings.model_fields.values() for c in f.validation_alias.choices}
 ANALYZE = shutil.which("systemd-analyze")
@@ -33,14 +34,28 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture
-def installed(tmp_path) -> Path:
-    """Return the unit with a program that is here in the place of the installed one."""
+@pytest.fixture(params=[UNIT, WORKER], ids=["service", "worker"])
+def installed(tmp_path, request) -> Path:
+    """Return a unit with a program that is here in the place of the installed one."""
     (start,) = values("ExecStart")
     program = start.split()[0]
-    place = tmp_path / UNIT.name
-    place.write_text(TEXT.replace(program, sys.executable))
+    place = tmp_path / request.param.name
+    place.write_text(request.param.read_text("utf-8").replace(program, sys.executable))
     return place
+
+
+def test_the_worker_s_is_the_service_s_but_for_what_it_starts_and_how_long_its_end_may_take():
+    def told(text: str) -> list[str]:
+        return [line for line in text.splitlines() if not line.startswith("#")]
+
+    mine, other = told(TEXT), told(WORKER.read_text("utf-8"))
+    assert [line for line in other if line not in mine] == [
+        "Description=Jobs of ONNX models (workbench)",
+        "ExecStart=/opt/workbench/bin/workbench worker",
+        "TimeoutStopSec=600",
+    ]
+    gone = {line.split("=")[0] for line in mine if line not in other}
+    assert gone == {"Description", "ExecStart", "ExecStartPre", "TimeoutStopSec"}
 
 
 @needs_systemd

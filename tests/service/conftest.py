@@ -30,10 +30,20 @@ START_S = 240.0
 class Running:
     """A service in a thread of this process, and a client for it."""
 
-    def __init__(self, hub: wb.ModelHub, *, workers: int = 2, models: tuple[str, ...] = (),
-                 head_s: float | None = None, **rules: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        hub: wb.ModelHub,
+        *,
+        workers: int = 2,
+        models: tuple[str, ...] = (),
+        head_s: float | None = None,
+        redis_url: str = "",
+        **rules: Any,
+    ) -> None:
         policy = replace(Policy(), **rules)
-        self.app = create_app(wb.Runner(hub), policy=policy, workers=workers, models=models)
+        self.app = create_app(
+            wb.Runner(hub), policy=policy, workers=workers, models=models, redis_url=redis_url
+        )
         self.desk = self.app.state.desk
         sock = listen("127.0.0.1", 0)
         self.url = address(sock, tls=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from service_tools import until
 
-from workbench.service import job as jobs
+from workbench.service import embedded
 
 JOBS = "/api/inference/jobs"
 
@@ -28,6 +28,8 @@ def test_a_job_is_done_in_the_background_and_keeps_what_it_found(service, red):
     told = state(service, job)
     assert (told["done"], told["total"]) == (31, 31)
     assert [one["predictions"][0]["label"] for one in told["results"][:30]] == ["red"] * 30
+    kept = service.client.get("/api/inference/status").json()["jobs"]
+    assert kept == {"unfinished": 0, "kept_in": "memory"}
     assert told["results"][30]["error"]["code"] == "bad_request"
     gone = service.client.delete(f"{JOBS}/{job}")
     assert gone.json()["state"] == "done"
@@ -80,7 +82,7 @@ def test_a_job_that_is_not_there_is_not_found(service):
 
 def test_old_jobs_make_room_and_running_ones_do_not(start, red, monkeypatch):
     running = start()
-    monkeypatch.setattr(jobs, "KEPT", 2)
+    monkeypatch.setattr(embedded, "KEPT", 2)
     first = begin(running, [{"data": red}])
     assert until(lambda: state(running, first)["state"] == "done")
     second = begin(running, [{"data": red}], model_id="endless")

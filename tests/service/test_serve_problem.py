@@ -24,6 +24,7 @@ def test_what_the_client_did_is_never_called_the_services_fault():
     assert ours == {
         "missing_extra", "not_writable", "inference_failed", "inference_timeout", "load_timeout",
         "out_of_memory", "worker_crashed", "cancelled", "download_failed", "offline", "queue_full",
+        "queue_unavailable",
         "internal",
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workbench.models.hub import ModelHub
     from workbench.service.session import Service
 
-__all__ = ["require_extra", "serve"]
+__all__ = ["require_extra", "require_extra_jobs", "serve"]
 
 #: What the extra ``serve`` brings.
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "limits", "python_multipart")
@@ -31,6 +31,17 @@ def require_extra() -> None:
     """
     if any(find_spec(name) is None for name in _NEEDED):
         raise MissingExtraError("serve", "the service")
+
+
+def require_extra_jobs() -> None:
+    """Raise unless the extra ``jobs`` is installed.
+
+    Raises
+    ------
+    MissingExtraError : with the line that installs it
+    """
+    if any(find_spec(name) is None for name in ("rq", "redis")):
+        raise MissingExtraError("jobs", "jobs through Redis")
 
 
 def serve(

@@ -15,11 +15,18 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from workbench import __version__
 from workbench.errors import BadRequestError, WorkbenchError
-from workbench.service import background, collector, openinference, remote, rest
+from workbench.service import (
+    background,
+    collector,
+    openinference,
+    remote,
+    require_extra_jobs,
+    rest,
+)
 from workbench.service.desk import Desk
+from workbench.service.embedded import EmbeddedJobs
 from workbench.service.engine import Engine
 from workbench.service.gate import Gate, answer
-from workbench.service.job import Jobs
 from workbench.service.journal import log
 from workbench.service.policy import Policy
 from workbench.service.reference import reference
@@ -28,6 +35,7 @@ from workbench.settings import Settings
 
 if TYPE_CHECKING:
     from workbench.inference.runner import Runner
+    from workbench.service.job import Jobs
 
 _ABOUT = """Models in the ONNX format over HTTP: the same hub, the same preprocessing and the same
 answers as in a notebook. Every error is `{"error": {"code", "message", "hint", "request_id"}}`;
@@ -41,6 +49,7 @@ def create_app(
     policy: Policy | None = None,
     workers: int | None = None,
     models: Sequence[str] | None = None,
+    redis_url: str | None = None,
 ) -> FastAPI:
     """Return the application.
 
@@ -50,6 +59,8 @@ def create_app(
     policy : what is allowed; None for the settings
     workers : runs at a time; None for ``WORKERS``, or what was measured to be best
     models : loaded and warmed up before it is ready; None for ``PRELOAD_MODELS``
+    redis_url : of the Redis that jobs are kept in; None for ``REDIS_URL``, and "" for the memory
+        of this process
 
     Notes
     -----
@@ -61,7 +72,7 @@ def create_app(
     at_a_time = workers or given.workers or default_workers()
     engine = Engine(_runner(at_a_time) if runner is None else runner)
     desk = Desk(engine, rules, workers=at_a_time)
-    jobs = Jobs(desk)
+    jobs = _jobs(desk, given, redis_url)
     first = tuple(given.preload_models if models is None else models)
 
     @asynccontextmanager
@@ -91,7 +102,7 @@ def create_app(
     app.include_router(remote.router(desk))
     app.include_router(background.router(desk, jobs))
     app.include_router(openinference.router(desk))
-    _pages(app, desk)
+    _pages(app, desk, jobs)
     _errors(app)
     app.add_middleware(Gate, policy=rules, traffic=desk.traffic)
     if rules.origins:
@@ -100,6 +111,18 @@ def create_app(
             allow_headers=["*"], expose_headers=["x-request-id"],
         )  # fmt: skip
     return app
+
+
+def _jobs(desk: Desk, given: Settings, url: str | None) -> Jobs:
+    """Return where jobs are kept: in this process unless a Redis is named."""
+    if url is None and given.redis_url is not None:
+        url = given.redis_url.get_secret_value()
+    if not url:
+        return EmbeddedJobs(desk)
+    require_extra_jobs()
+    from workbench.service.queued import RedisJobs
+
+    return RedisJobs(desk, url)
 
 
 def default_workers() -> int:
@@ -121,7 +144,7 @@ def _runner(workers: int) -> Runner:
     return Runner(ModelHub(), isolated=True, processes=workers)
 
 
-def _pages(app: FastAPI, desk: Desk) -> None:
+def _pages(app: FastAPI, desk: Desk, jobs: Jobs) -> None:
     """Add what is for people and for Prometheus."""
     seen = collector.registry(desk)
 
@@ -131,6 +154,7 @@ def _pages(app: FastAPI, desk: Desk) -> None:
     )  # fmt: skip
     async def metrics(request: Request) -> Response:
         """Show counts, times, queue, cache and memory in the format of Prometheus."""
+        desk.jobs = await jobs.unfinished()
         return Response(collector.page(seen), media_type=collector.CONTENT_TYPE)
 
     @app.get("/docs", include_in_schema=False)

@@ -33,22 +33,22 @@ def router(desk: Desk, jobs: Jobs) -> APIRouter:
         order = await job_order(request, policy)
         request.state.model = order.model_id
         await desk.handle(order.model_id)
-        job = jobs.start(order, request.state.request_id)
+        job = await jobs.start(order, request.state.request_id)
         answer = reply(request, {"success": True, **job.told()}, 202)
         answer.headers["Location"] = f"/api/inference/jobs/{job.id}"
         return answer
 
     @routes.get(
         "/api/inference/jobs/{job_id}", tags=["jobs"], response_model=JobState,
-        responses=responses(401, 404, 429),
+        responses=responses(401, 404, 429, 503),
     )  # fmt: skip
     async def look(request: Request, job_id: str) -> Response:
         """Show how far a job is, and its results so far."""
-        return reply(request, {"success": True, **jobs.get(job_id).told()})
+        return reply(request, {"success": True, **(await jobs.get(job_id)).told()})
 
     @routes.delete(
         "/api/inference/jobs/{job_id}", tags=["jobs"], response_model=JobState,
-        responses=responses(401, 404, 429),
+        responses=responses(401, 404, 429, 503),
     )  # fmt: skip
     async def cancel(request: Request, job_id: str) -> Response:
         """End a job, and return what it has; one that has ended is forgotten."""

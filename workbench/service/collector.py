@@ -67,6 +67,10 @@ class DeskCollector(Collector):
         )
         for name, what, value in gauges:
             yield GaugeMetricFamily(f"workbench_{name}", what, value=value)
+        if self._desk.jobs is not None:
+            yield GaugeMetricFamily(
+                "workbench_jobs_unfinished", "Jobs that wait or run.", value=self._desk.jobs
+            )
         yield CounterMetricFamily(
             "workbench_worker_restarts", "Workers that ended and were replaced.",
             value=self._desk.engine.restarts,

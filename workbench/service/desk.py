@@ -37,6 +37,7 @@ class Desk:
     ----------
     ready : whether the service takes requests; not before it has warmed up
     draining : whether it is about to end
+    jobs : in the background and not ended, when that was last looked at; None where unknown
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Desk:
         self.traffic = Traffic() if traffic is None else traffic
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
         self.ready = self.draining = False
+        self.jobs: int | None = None
         self.started_s = clock()
         self._described: set[str] = set()
 

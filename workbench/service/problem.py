@@ -12,7 +12,12 @@ from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from workbench.errors import QueueFullError, RateLimitedError, WorkbenchError
+from workbench.errors import (
+    QueueFullError,
+    QueueUnavailableError,
+    RateLimitedError,
+    WorkbenchError,
+)
 
 #: Code → HTTP status (RFC 9110, 15; 429: RFC 6585).
 STATUS: Mapping[str, int] = {
@@ -71,6 +76,7 @@ STATUS: Mapping[str, int] = {
     "unsupported_media_type": 415,
     "rate_limited": 429,
     "queue_full": 503,
+    "queue_unavailable": 503,
     "internal": 500,
 }
 #: Hints for those who send requests, where the error's own speaks of Python.
@@ -147,7 +153,7 @@ def envelope(error: WorkbenchError, request_id: str, *, protocol: str = "") -> d
 
 def headers_of(error: WorkbenchError) -> dict[str, str]:
     """Return the headers that belong to an error, such as when to try again."""
-    if isinstance(error, QueueFullError | RateLimitedError):
+    if isinstance(error, QueueFullError | QueueUnavailableError | RateLimitedError):
         return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
     if error.code == "unauthorised":
         return {"WWW-Authenticate": 'Bearer realm="workbench", Basic realm="workbench"'}

@@ -89,7 +89,8 @@ def router(desk: Desk, jobs: Jobs) -> APIRouter:
     async def status(request: Request) -> Response:
         """Show models in memory, hits and evictions, the queue, counts, latencies and limits."""
         told = await asyncio.to_thread(desk.status)
-        return reply(request, {"success": True, **told, "jobs": len(jobs)})
+        kept = {"unfinished": await jobs.unfinished(), "kept_in": jobs.place}
+        return reply(request, {"success": True, **told, "jobs": kept})
 
     @routes.get(
         "/api/inference/models", tags=["models"], response_model=Models,

@@ -232,8 +232,11 @@ class JobState(BaseModel):
 
     success: Literal[True] = True
     job_id: str
-    state: Literal["queued", "running", "done", "cancelled"]
+    state: Literal["queued", "running", "done", "cancelled", "failed"]
     done: int
     total: int
     results: list[Answer | ErrorBody]
+    error: dict[str, str] | None = Field(
+        None, description="Why it failed as a whole: code, message and hint. Left out otherwise."
+    )
     request_id: str

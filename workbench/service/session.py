@@ -49,7 +49,9 @@ class Service(Displayable):
         given = Settings(host="127.0.0.1", port=port)
         policy = Policy.of(given, keys=[f"notebook:{self.token}"])
         runner = Runner(hub)
-        self._app = create_app(runner, policy=policy, workers=workers, models=self.models)
+        self._app = create_app(
+            runner, policy=policy, workers=workers, models=self.models, redis_url=""
+        )
         sock = listen(given.host, port)
         self.url = address(sock, tls=False)
         self._ready = threading.Event()
