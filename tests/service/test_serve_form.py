@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import socket
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
-from workbench.service.body import is_deep
+from workbench import errors
+from workbench.service.body import decompressed, is_deep
 from workbench.service.policy import DEEPEST, MARGIN_BYTES
 
 EXECUTE = "/api/inference/execute"
@@ -178,10 +182,57 @@ def test_other_types_of_body_are_refused(service, kind):
     assert code(response) == (415, "unsupported_media_type")
 
 
-def test_a_compressed_body_is_refused(service):
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    response = service.client.post(EXECUTE, content=b"x", headers=headers)
-    assert code(response) == (415, "unsupported_media_type")
+PACKED = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+}
+
+
+def packed(service, coding, data, kind="application/json"):
+    headers = {"Content-Type": kind, "Content-Encoding": coding}
+    return service.client.post(f"{EXECUTE}?model_id=colours", content=data, headers=headers)
+
+
+@pytest.mark.parametrize("coding", PACKED)
+def test_a_compressed_body_is_opened(service, coding, red, png):
+    body = json.dumps({"model_id": "colours", "input": {"data": red}}).encode()
+    for data, kind in ((body, "application/json"), (png, "image/png")):
+        response = packed(service, coding, PACKED[coding](data), kind)
+        assert response.json()["predictions"][0]["label"] == "red"
+
+
+def test_other_compressions_are_refused(service):
+    for coding in ("br", "zstd", "gzip, gzip", "é".encode("latin-1")):
+        assert code(packed(service, coding, b"x")) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"x", b"", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x", gzip.compress(b"{}") * 2],
+    ids=["other", "empty", "cut", "more", "twice"],
+)
+def test_damaged_compression_is_a_bad_request(service, data):
+    assert code(packed(service, "gzip", data)) == (400, "bad_request")
+
+
+def test_a_bomb_is_too_large_and_takes_no_memory(service):
+    limit = service.desk.policy.json_bytes()
+    bomb = gzip.compress(bytes(20 * limit))
+    assert len(bomb) < limit / 10
+    assert code(packed(service, "gzip", bomb)) == (413, "input_too_large")
+    tracemalloc.start()
+    with pytest.raises(errors.InputTooLargeError):
+        decompressed(bomb, limit, errors.InputTooLargeError("The body", "more", "less"))
+    assert tracemalloc.get_traced_memory()[1] < 3 * limit
+    tracemalloc.stop()
+
+
+def test_the_limit_holds_to_the_byte_once_it_is_decompressed(start):
+    running = start(max_image_bytes=1_000)
+    limit = running.desk.policy.max_image_bytes
+    for size, expected in ((limit, "not_an_image"), (limit + 1, "image_too_large")):
+        assert code(packed(running, "gzip", gzip.compress(bytes(size)), "image/png"))[1] == expected
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,16 @@ def test_tensors_go_in_and_out_as_bytes_and_as_json(client, sent, answered):
     assert result.get_response()["model_name"] == "colours"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_client_may_compress_what_it_sends(client, coding, binary):
+    result = client.infer(
+        "colours", feed(GREEN, binary=binary), request_compression_algorithm=coding,
+        response_compression_algorithm=coding,
+    )  # fmt: skip
+    assert np.array_equal(result.as_numpy("logits"), [[0, 1, 0], [0, 1, 0]])
+
+
 def test_without_named_outputs_all_come(client):
     result = client.infer("colours", feed(GREEN))
     assert result.as_numpy("logits").shape == (2, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import zlib
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Bodies above this are parsed in a thread, so that others are answered meanwhile (bytes).
 PARSED_ASIDE_BYTES = 1_000_000
+_PLAIN, _COMPRESSED = "identity", ("gzip", "x-gzip", "deflate")
+#: Either header is found out, with the largest window (zlib.h, inflateInit2).
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _JSON = ("", "application/x-www-form-urlencoded")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NO_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
@@ -41,17 +45,22 @@ async def read_body(
 
     Parameters
     ----------
-    limit_bytes : bytes on the wire; one more is refused, whatever Content-Length says
+    limit_bytes : bytes on the wire, and again once they are decompressed (gzip, deflate); one more
+        is refused, whatever Content-Length says
     limit_s : seconds in which all of it must come
     too_large : the error that says so; None for one about the body
 
     Raises
     ------
     InputTooLargeError (or ``too_large``), SlowRequestError, UnsupportedMediaError
+    BadRequestError : it is compressed, and damaged
     ClientGoneError : the client went away
     """
-    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
-        raise UnsupportedMediaError(f"compressed ({abridge(coding, 20)})", "a body as it is")
+    coding = request.headers.get("content-encoding", _PLAIN).strip().lower()
+    if coding != _PLAIN and coding not in _COMPRESSED:
+        raise UnsupportedMediaError(
+            f"compressed ({abridge(coding, 20)})", "a body as it is, or with gzip or deflate"
+        )
     declared = request.headers.get("content-length", "")
     refusal = too_large or InputTooLargeError(
         "The body", "more bytes than that" if not declared else f"{declared} bytes",
@@ -70,7 +79,32 @@ async def read_body(
         raise SlowRequestError(len(data), limit_s) from error
     except ClientDisconnect as error:
         raise ClientGoneError from error
-    return bytes(data)
+    if coding == _PLAIN:
+        return bytes(data)
+    if len(data) > PARSED_ASIDE_BYTES // 10:
+        return await asyncio.to_thread(decompressed, bytes(data), limit_bytes, refusal)
+    return decompressed(bytes(data), limit_bytes, refusal)
+
+
+def decompressed(data: bytes, limit_bytes: int, too_large: WorkbenchError) -> bytes:
+    """Undo gzip or zlib (which HTTP calls deflate: RFC 9110, 8.4.1); never more than allowed.
+
+    Raises
+    ------
+    BadRequestError : it is neither, is cut short, or goes on after its end
+    ``too_large`` : there would be more
+    """
+    stream = zlib.decompressobj(wbits=_GZIP_OR_ZLIB)
+    try:
+        opened = stream.decompress(data, limit_bytes + 1)
+    except zlib.error as error:
+        raise BadRequestError("The body", "no gzip and no deflate", "what it says it is") from error
+    if len(opened) > limit_bytes:
+        raise too_large
+    if not stream.eof or stream.unused_data:
+        seen = "compressed data with more behind it" if stream.eof else "cut short"
+        raise BadRequestError("The body", seen, "all of one compressed stream")
+    return opened
 
 
 def kind_of(request: Request) -> str:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -191,8 +192,8 @@ async def _form(request: Request, body: bytes, most: int) -> tuple[dict[str, str
         if len(body) > PARSED_ASIDE_BYTES:
             return await asyncio.to_thread(asyncio.run, parse())
         return await parse()
-    except MultiPartException as error:
-        raise BadRequestError("The form", error.message, f"at most {most} files") from error
+    except (MultiPartException, FormParserError) as error:
+        raise BadRequestError("The form", str(error), f"at most {most} files") from error
 
 
 def _number(text: str | None, name: str, pattern: re.Pattern[str], default: Any) -> Any:

@@ -20,7 +20,9 @@ ModelId = Annotated[
 class _Strict(BaseModel):
     """A request: what is not known is refused rather than passed over."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class Options(_Strict):
@@ -45,7 +47,7 @@ class Input(_Strict):
 class Told(BaseModel):
     """What stands in the query, or among the fields of a form, beside a picture: all text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     model_id: ModelId
     top_k: str | None = None
@@ -127,6 +129,8 @@ class Ran(BaseModel):
 class Answer(BaseModel):
     """What a model says about one input."""
 
+    model_config = ConfigDict(protected_namespaces=())
+
     success: Literal[True] = True
     model_id: str
     predictions: list[Prediction]
@@ -180,6 +184,8 @@ class BatchAnswer(BaseModel):
 class Preloaded(BaseModel):
     """A model that is in memory now."""
 
+    model_config = ConfigDict(protected_namespaces=())
+
     success: Literal[True] = True
     model_id: str
     cached: bool = Field(description="It was in memory already.")
@@ -190,6 +196,8 @@ class Preloaded(BaseModel):
 
 class UnloadedAnswer(BaseModel):
     """A model that is in memory no more."""
+
+    model_config = ConfigDict(protected_namespaces=())
 
     success: Literal[True] = True
     model_id: str
@@ -209,6 +217,8 @@ class Health(BaseModel):
 
 class ModelRow(BaseModel):
     """A model that can be used here."""
+
+    model_config = ConfigDict(protected_namespaces=())
 
     id: str
     task: str

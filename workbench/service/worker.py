@@ -45,7 +45,6 @@ def work(given: Settings, *, burst: bool = False) -> None:
     QueueUnavailableError : Redis does not answer
     """
     assert given.redis_url is not None
-    pass_on(given, "redis_url")  # to the children, past their command lines
     redis = connected(given.redis_url.get_secret_value(), patient=True)
     with answering():
         redis.ping()
@@ -53,6 +52,7 @@ def work(given: Settings, *, burst: bool = False) -> None:
             [QUEUE], connection=redis, serializer=JSONSerializer, log_job_description=False
         )
     worker.log_result_lifespan = False
+    pass_on(given, "redis_url")  # to the children, past their command lines
     worker.work(burst=burst)
 
 
