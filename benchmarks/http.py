@@ -51,11 +51,16 @@ class Served:
         environment = os.environ | {"LOG_LEVEL": "ERROR", "QUEUE_LIMIT": "1000"}
         if threads:
             environment["WORKER_THREADS"] = threads
+        if workers:
+            environment["WORKERS"] = workers
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "workbench", "serve", "--port", "0", "--workers", workers,
-             "--models", model],
+            [sys.executable, "-m", "workbench", "serve", "--port", "0", "--models", model],
             stdout=subprocess.PIPE, text=True, env=environment, cwd=tempfile.gettempdir(),
         )  # fmt: skip
+        self.begin(body)
+
+    def begin(self, body: bytes) -> None:
+        """Wait until it serves, and write the request that is sent to it."""
         assert self.process.stdout is not None
         found = re.search(r"http://([\d.]+):(\d+)", self.process.stdout.readline())
         assert found is not None, "the service did not start"
@@ -79,7 +84,7 @@ class Served:
             writer.write(self.request)
             await writer.drain()
             head = await reader.readuntil(b"\r\n\r\n")
-            length = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
+            length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])  # type: ignore[index]
             body = await reader.readexactly(length)
             times.append(time.perf_counter() - began)
             assert head.startswith(b"HTTP/1.1 200"), body
