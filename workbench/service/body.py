@@ -154,7 +154,7 @@ def is_deep(body: bytes) -> bool:
     Counted on the bytes, before a parser meets them: strings are cut out, then pairs of brackets
     with nothing in between, once a level.
     """
-    if body.count(b"[") + body.count(b"{") <= DEEPEST:
+    if _brackets(body) <= DEEPEST:
         return False
     left = _STRING.sub(b"", body).translate(_ROUND, _NO_BRACKETS)
     for _ in range(DEEPEST):
@@ -163,6 +163,17 @@ def is_deep(body: bytes) -> bool:
             break
         left = shorter
     return left.startswith(b"[")
+
+
+def _brackets(body: bytes) -> int:
+    """Count opening brackets until there are too many; find is much faster at it than count."""
+    number = 0
+    for bracket in (b"[", b"{"):
+        at = body.find(bracket)
+        while at >= 0 and number <= DEEPEST:
+            number += 1
+            at = body.find(bracket, at + 1)
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:
