@@ -255,8 +255,10 @@ def top_k(
             ordered = probabilities.copy()
             ordered.partition(n - k)
             candidates = (probabilities >= ordered[n - k]).nonzero()[0]
-            indices, probabilities = candidates.tolist(), probabilities[candidates]
-        both = zip(probabilities.tolist(), indices, strict=True)
+            indices, values = candidates.tolist(), probabilities[candidates].tolist()
+        else:
+            values = probabilities.tolist()
+        both = zip(values, indices, strict=True)
         pairs = sorted(both, key=itemgetter(0), reverse=True)[:k]  # keeps the order of ties
     told: list[Prediction] = []
     for p, i in pairs:
