@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -18,9 +19,11 @@ from service_tools import until
 
 import workbench as wb
 from tests.graphs import PLAIN, deadly_when_dark, endless, endless_when_dark, means
-from workbench.errors import EngineMemoryError
+from workbench.errors import EngineMemoryError, QueueFullError
 from workbench.models.session import Session, SessionFacts
-from workbench.service.companion import HURRY_S, _limit_s
+from workbench.service.admission import Admission
+from workbench.service.companion import HURRY_S, Asked, Companions, _limit_s
+from workbench.service.policy import Policy
 
 EXECUTE = "/api/inference/execute"
 
@@ -210,6 +213,7 @@ def test_where_a_session_ran_is_told_by_its_provider(models):
 
 def test_a_graph_with_a_batch_of_1_never_gathers(gathering):
     running = gathering("single")
+    assert running.desk.companions.most("single") == 1
     sent = together(running, RED, GREEN, BLUE, model="single")
     assert [one.label() for one in sent] == ["red", "green", "blue"]
     assert runs(running) == {1: 4}
@@ -252,6 +256,8 @@ def test_a_model_that_would_have_to_be_loaded_runs_alone(gathering):
     assert running.desk.companions.most("colours") == 1  # one of two processes has it
     assert running.client.post("/api/inference/preload", json={"model_id": "colours"}).is_success
     assert running.desk.companions.most("colours") == 10
+    assert [one.label() for one in together(running, RED, GREEN)] == ["red", "green"]
+    assert runs(running) == {1: 1, 2: 1}
     running.client.delete("/api/inference/models/colours")
     assert running.desk.companions.most("colours") == 1
 
@@ -282,6 +288,7 @@ def test_a_bad_picture_is_an_error_in_its_own_place(gathering):
     assert [one.label() for one in sent] == ["red", "not_an_image", "base64_invalid", "blue"]
     assert runs(running) == {1: 1, 2: 1}
     assert dict(running.desk.engine.metrics.errors)["not_an_image"] == 1
+    assert [one.label() for one in together(running, RED, no_picture)] == ["red", "not_an_image"]
     assert running.desk.companions.most("colours") > 1, "the model is not to blame"
 
 
@@ -311,7 +318,8 @@ def test_one_whose_time_is_over_is_answered_while_the_others_still_run(gathering
         assert until(lambda: running.desk.admission.waiting == 3 or not hurried.is_alive())
     assert hurried.label() == "inference_timeout"
     assert hurried.answered().status_code == 504
-    assert door.sizes in ([3], [2])  # it had to wait too long on a machine that is slow
+    assert door.sizes in ([3], [2])  # on a machine that is slow it had to wait too long
+    assert not door.stops[0].over, "the others have time"
     door.open.set()
     assert [one.label() for one in sent] == ["red", "blue"]
 
@@ -363,6 +371,7 @@ def test_a_run_is_cancelled_when_the_last_of_its_clients_has_left(gathering, mon
     assert not door.stops[0].cancelled, "somebody still waits for it"
     leaving[1].close()
     assert until(lambda: door.stops[0].cancelled)
+    assert not door.stops[0].expired
     door.open.set()
     assert until(lambda: running.desk.admission.running == 0)
     assert running.desk.admission.waiting == 0
@@ -378,6 +387,19 @@ def test_those_who_gather_wait_and_fill_the_queue(gathering):
     assert [one.label() for one in sent] == ["red", "blue"]
     assert running.desk.admission.waiting == 0
     assert running.desk.admission.refused == 1
+
+
+def test_it_is_admitted_as_any_other():
+    async def refused() -> None:
+        admission = Admission(workers=1, limit=0)
+        admission.running = 1
+        companions = Companions(None, admission, Policy())
+        with pytest.raises(QueueFullError):
+            await companions.run(
+                Asked("colours", 1, None, None), 10, timeout_s=60.0, admitted=False
+            )
+
+    asyncio.run(refused())
 
 
 # ── where a shared run goes wrong ─────────────────────────────────────────────────────────────────
