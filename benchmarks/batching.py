@@ -5,7 +5,7 @@ the second of the next, so that a busy machine is busy for both. What counts are
 requests per second and of the median time of a request, which are taken within a round.
 
     python benchmarks/batching.py [--model ID] [--picture FILE] [--requests 400] [--rounds 5]
-                                  [--workers 2] [--json FILE]
+                                  [--workers 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import os
 import re
 import statistics
 import sys
@@ -79,15 +80,15 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, default=wb.example("flower"))
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", default="", help="a split such as 2x1; left out: its own")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     data = base64.b64encode(arguments.picture.read_bytes()).decode()
     body = json.dumps({"model_id": arguments.model, "input": {"data": data}}).encode()
-    services = {
-        name: http.Served(arguments.model, arguments.workers, body, DYNAMIC_BATCHING=name)
-        for name in ("off", "on")
-    }
+    services = {}
+    for name in ("off", "on"):
+        os.environ["DYNAMIC_BATCHING"] = name
+        services[name] = http.Served(arguments.model, arguments.workers, body)
     try:
         for service in services.values():
             service.load(1, http.WARM_UP)
@@ -95,9 +96,8 @@ def main() -> int:
     finally:
         for service in services.values():
             service.close()
-    print(
-        f"{arguments.model}, {arguments.picture.name}, {arguments.workers} workers; with batching"
-    )
+    split = f"{arguments.workers or 'its own number of'} workers"
+    print(f"{arguments.model}, {arguments.picture.name}, {split}; with batching")
     print("against without: median of the rounds (least to most)")
     print("clients  inputs a run  without: requests/s  p50 ms       requests/s              p50")
     for row in rows:

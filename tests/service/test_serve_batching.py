@@ -389,6 +389,18 @@ def test_those_who_gather_wait_and_fill_the_queue(gathering):
     assert running.desk.admission.refused == 1
 
 
+def test_those_who_gather_while_workers_are_free_leave_the_queue_to_others():
+    async def admitted() -> None:
+        admission = Admission(workers=2, limit=1)
+        admission.waiting = 2  # for companions, before two free workers
+        admission.admit()
+        admission.waiting = 3
+        with pytest.raises(QueueFullError):
+            admission.admit()
+
+    asyncio.run(admitted())
+
+
 def test_it_is_admitted_as_any_other():
     async def refused() -> None:
         admission = Admission(workers=1, limit=0)
