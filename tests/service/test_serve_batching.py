@@ -250,6 +250,13 @@ def test_while_a_worker_is_free_it_waits_until_there_are_enough(gathering):
     assert runs(patient) == {1: 1, 2: 1}
 
 
+def test_without_a_delay_it_gathers_only_while_all_workers_are_busy(gathering):
+    running = gathering(batch_delay_s=0.0, workers=2)
+    assert running.desk.companions.most("colours") == 1
+    assert [one.label() for one in together(running, RED, GREEN, BLUE)] == ["red", "green", "blue"]
+    assert runs(running) == {1: 1, 3: 1}
+
+
 def test_a_model_that_would_have_to_be_loaded_runs_alone(gathering):
     running = gathering(workers=2, isolated=True)
     assert running.desk.engine.holds("colours")

@@ -102,9 +102,12 @@ class Companions:
         """Return how many pictures may share a run of a model now; 1 where they run alone.
 
         Alone is the first of a model, and one that a worker would have to load it for: a load
-        takes longer than a run, and is held to the whole of a request's time.
+        takes longer than a run, and is held to the whole of a request's time. So is one that
+        finds a worker free and is not to wait for others.
         """
         if model_id not in self._known or self._alone_until.get(model_id, 0.0) > clock():
+            return 1
+        if not self._policy.batch_delay_s and not self._admission.free.locked():
             return 1
         if not self._engine.holds(model_id, everywhere=True):
             return 1
