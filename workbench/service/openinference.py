@@ -10,23 +10,27 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from workbench import __version__
-from workbench.errors import BadRequestError, NotFoundError, SwitchedOffError
+from workbench.errors import BadRequestError, InputTooLargeError, NotFoundError, SwitchedOffError
 from workbench.service.body import json_body, read_body
+from workbench.service.output import Writing
 from workbench.service.policy import SMALL_BYTES
 from workbench.service.shown import protocol_responses, ready_responses
 from workbench.service.tensor import (
-    classes_of,
-    joined,
+    JSON_BYTES,
+    check_ports,
+    is_text,
     port_told,
     read_inputs,
+    read_limit,
     read_wanted,
+    seen,
     split,
-    written,
 )
 
 if TYPE_CHECKING:
     from workbench.models.model import Model
     from workbench.service.desk import Desk
+    from workbench.service.policy import Policy
     from workbench.stopping import Stop
 
 #: The only version that a model has here: its file is replaced in place.
@@ -139,9 +143,7 @@ def router(desk: Desk) -> APIRouter:
         async def infer(request: Request, model: str, version: str | None = None) -> Response:
             """Run a model on tensors: in JSON, or as bytes behind it."""
             handle = await found(request, model, version)
-            body = await read_body(request, limit_bytes=policy.tensor_bytes, limit_s=policy.body_s)
-            head, tail = split(body, request.headers.get("inference-header-content-length"))
-            told = _mapping(await json_body(head))
+            told, tail = await _received(request, policy)
             return await _infer(desk, request, handle, told, tail)
 
     @routes.post(
@@ -199,29 +201,41 @@ async def _optional(request: Request, limit_s: float) -> Mapping[str, Any]:
     return _mapping(await json_body(body)) if body.strip() else {}
 
 
+async def _received(request: Request, policy: Policy) -> tuple[Mapping[str, Any], memoryview]:
+    """Return the JSON of a request for a run, and the bytes behind it."""
+    length = request.headers.get("inference-header-content-length")
+    limit, limit_bytes = None, policy.tensor_bytes
+    if length is None and limit_bytes > JSON_BYTES:
+        limit, limit_bytes = _much_json(), JSON_BYTES
+    body = await read_body(request, limit_bytes=limit_bytes, limit_s=policy.body_s, too_large=limit)
+    head, tail = split(body, length)
+    if len(head) > JSON_BYTES:
+        raise _much_json()
+    return _mapping(await json_body(head)), tail
+
+
 async def _infer(
     desk: Desk, request: Request, model: Model, told: Mapping[str, Any], tail: memoryview
 ) -> Response:
-    wanted = read_wanted(told, [port.name for port in model.outputs])
+    wanted = read_wanted(told, model.outputs)
+    check_ports(model, [one.name for one in wanted])
+    limit_s = read_limit(told, desk.policy.timeout_s)
     identity = told.get("id", "")
-    if not isinstance(identity, str):
-        raise BadRequestError("id", identity, "a text")
+    if not isinstance(identity, str) or not is_text(identity):
+        raise BadRequestError("id", seen(identity), "a text")
 
     def work(stop: Stop) -> tuple[bytes, int | None]:  # with all that takes time for large tensors
-        answer = desk.engine.run(read_inputs(told, tail), model.id, stop=stop)
-        outputs, tails = [], []
+        answer = desk.engine.run(
+            read_inputs(told, tail), model.id, stop=stop,
+            outputs=[one.name for one in wanted], most_bytes=desk.policy.tensor_bytes,
+        )  # fmt: skip
+        writing = Writing(model.id)
         for one in wanted:
-            array = answer.arrays[one.name]
-            if one.classes:
-                array = classes_of(array, one.classes, model.labels)
-            part, data = written(array, one.name, binary=one.binary)
-            outputs.append(part)
-            tails.append(data)
-        head = {"model_name": model.id, "model_version": VERSION, "id": identity}
-        return joined({**head, "outputs": outputs}, tails)
+            writing.add(one, answer.arrays[one.name], model.labels)
+        return writing.body({"model_name": model.id, "model_version": VERSION, "id": identity})
 
     desk.traffic.add_batch(1)
-    body, head = await desk.call(work, request)
+    body, head = await desk.call(work, request, timeout_s=limit_s)
     if head is None:
         return Response(body, media_type="application/json")
     return Response(
@@ -229,6 +243,11 @@ async def _infer(
         media_type="application/octet-stream",
         headers={"Inference-Header-Content-Length": str(head)},
     )
+
+
+def _much_json() -> InputTooLargeError:
+    limit = f"{JSON_BYTES:,} bytes: send tensors as binary data, behind it"
+    return InputTooLargeError("The JSON of the request", "more bytes than that", limit)
 
 
 def _config(model: Model) -> dict[str, Any]:
