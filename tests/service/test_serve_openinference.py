@@ -149,6 +149,39 @@ def test_what_is_wrong_is_told_in_the_clients_own_exception(client, call, status
     assert words in caught.value.message()
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda c: c.get_system_shared_memory_status(), "no extension system_shared_memory"),
+        (lambda c: c.register_system_shared_memory("r", "/r", 64), "system_shared_memory"),
+        (lambda c: c.unregister_cuda_shared_memory(), "no extension cuda_shared_memory"),
+        (lambda c: c.get_log_settings(), "no extension logging"),
+        (lambda c: c.get_trace_settings(), "no extension trace"),
+    ],
+)
+def test_an_extension_that_is_not_here_is_named(client, call, words):
+    with pytest.raises(InferenceServerException, match=words) as caught:
+        call(client)
+    assert caught.value.status() == "404"
+
+
+def test_tensors_in_shared_memory_are_refused(client):
+    tensor = triton.InferInput("images", [1, 3, 8, 8], "FP32")
+    tensor.set_shared_memory("region", 768)
+    output = triton.InferRequestedOutput("logits")
+    output.set_shared_memory("region", 12)
+    for inputs, outputs in (([tensor], None), (feed(GREEN), [output])):
+        with pytest.raises(InferenceServerException, match="shared memory") as caught:
+            client.infer("colours", inputs, outputs=outputs)
+        assert caught.value.status() == "400"
+
+
+def test_a_sequence_is_refused_since_no_model_keeps_a_state(client):
+    with pytest.raises(InferenceServerException, match="sequence_id") as caught:
+        client.infer("colours", feed(GREEN), sequence_id=7, sequence_start=True)
+    assert caught.value.status() == "400"
+
+
 def test_a_client_may_ask_for_less_time(client):
     with pytest.raises(InferenceServerException, match="was stopped") as caught:
         client.infer("endless", feed(GREEN), timeout=50_000)  # microseconds

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 VERSION = "1"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository",
               "model_repository(unload_dependents)", "statistics")  # fmt: skip
+#: Where clients ask for extensions that are not here, and their names.
+ABSENT = {"systemsharedmemory": "system_shared_memory", "cudasharedmemory": "cuda_shared_memory",
+          "trace": "trace", "logging": "logging"}  # fmt: skip
 #: The stages that the protocol knows, of those that a run has here.
 _INFER, _AFTER = ("inference",), ("postprocessing",)
 _TENSOR = {
@@ -83,12 +86,12 @@ def router(desk: Desk) -> APIRouter:
         """Tell the server's name, version and extensions."""
         return {"name": "workbench", "version": __version__, "extensions": list(EXTENSIONS)}
 
-    @routes.get("/health/live", responses=protocol_responses())
+    @routes.get("/health/live", responses=protocol_responses(401, 429))
     async def live() -> dict[str, bool]:
         """Say that the server lives."""
         return {"live": True}
 
-    @routes.get("/health/ready", responses=ready_responses())
+    @routes.get("/health/ready", responses=ready_responses(401, 429))
     async def ready() -> JSONResponse:
         """Say whether the server takes requests."""
         good = desk.ready and not desk.draining
@@ -115,7 +118,7 @@ def router(desk: Desk) -> APIRouter:
                 "outputs": [port_told(port) for port in handle.outputs],
             }
 
-        @routes.get(f"{path}/ready", responses=ready_responses(401, 404, 429))
+        @routes.get(f"{path}/ready", responses=ready_responses(401, 404, 422, 429))
         async def model_ready(
             request: Request, model: str, version: str | None = None
         ) -> JSONResponse:
@@ -131,14 +134,14 @@ def router(desk: Desk) -> APIRouter:
             """Tell a model's configuration in the form of Triton's."""
             return _config(await found(request, model, version))
 
-        @routes.get(f"{path}/stats", responses=protocol_responses(401, 404, 429))
+        @routes.get(f"{path}/stats", responses=protocol_responses(401, 404, 422, 429))
         async def stats(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
             """Tell how often a model has run, and for how long."""
             return {"model_stats": [_stats(desk, (await found(request, model, version)).id)]}
 
         @routes.post(
             f"{path}/infer", openapi_extra=_BODY,
-            responses=protocol_responses(401, 404, 408, 413, 422, 429, 500, 503, 504),
+            responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
         )  # fmt: skip
         async def infer(request: Request, model: str, version: str | None = None) -> Response:
             """Run a model on tensors: in JSON, or as bytes behind it."""
@@ -147,8 +150,9 @@ def router(desk: Desk) -> APIRouter:
             return await _infer(desk, request, handle, told, tail)
 
     @routes.post(
-        "/repository/index", responses=protocol_responses(401, 413, 429), openapi_extra=_LOAD
-    )
+        "/repository/index", openapi_extra=_LOAD,
+        responses=protocol_responses(401, 408, 413, 415, 429, 503),
+    )  # fmt: skip
     async def index(request: Request) -> list[dict[str, str]]:
         """List the models that can be used here."""
         asked = await _optional(request, policy.body_s)
@@ -163,7 +167,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post(
         "/repository/models/{model}/load", openapi_extra=_LOAD,
-        responses=protocol_responses(401, 403, 404, 413, 422, 429, 503, 504),
+        responses=protocol_responses(401, 403, 404, 408, 413, 415, 422, 429, 503, 504),
     )  # fmt: skip
     async def load(request: Request, model: str) -> Response:
         """Load a model into memory."""
@@ -177,8 +181,8 @@ def router(desk: Desk) -> APIRouter:
         return Response(status_code=200)
 
     @routes.post(
-        "/repository/models/{model}/unload", responses=protocol_responses(401, 404, 413, 429),
-        openapi_extra=_LOAD,
+        "/repository/models/{model}/unload", openapi_extra=_LOAD,
+        responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 503),
     )  # fmt: skip
     async def unload(request: Request, model: str) -> Response:
         """Take a model out of memory."""
@@ -187,7 +191,20 @@ def router(desk: Desk) -> APIRouter:
         await asyncio.to_thread(desk.engine.unload, model)
         return Response(status_code=200)
 
+    _tell_absent(routes)
     return routes
+
+
+def _tell_absent(routes: APIRouter) -> None:
+    """Say of an extension that there is none, rather than of a page."""
+
+    async def absent(request: Request) -> None:
+        name = next(ABSENT[part] for part in request.url.path.split("/") if part in ABSENT)
+        raise NotFoundError(f"extension {name} of the protocol (there are {', '.join(EXTENSIONS)})")
+
+    for place in ABSENT:
+        for path in (f"/{place}", f"/{place}/{{rest:path}}"):
+            routes.add_api_route(path, absent, methods=["GET", "POST"], include_in_schema=False)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -33,6 +33,8 @@ KINDS = {
     "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "string",
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in KINDS.items()} | {"bfloat16": "BF16"}
+#: What a field of a request is, for people.
+_WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "a JSON object"}
 #: Most elements of one tensor: what a request may hold in JSON is far below.
 MOST_ELEMENTS = 2**28
 #: Most strings of one tensor: each becomes an object, and crosses to a worker process as one.
@@ -91,7 +93,7 @@ def _field(part: Any, name: str, kind: type, where: str, default: Any = None) ->
     value = part.get(name, default) if isinstance(part, Mapping) else None
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         found = "missing" if value is None else seen(value)
-        raise BadRequestError(f"{where}.{name}", found, f"a {kind.__name__}".replace("dict", "map"))
+        raise BadRequestError(f"{where}.{name}", found, _WORDS[kind])
     if isinstance(value, str) and not is_text(value):
         raise BadRequestError(f"{where}.{name}", value, "both halves of a surrogate pair")
     return value
@@ -268,9 +270,11 @@ def read_limit(told: Mapping[str, Any], longest_s: float) -> float:
 
     Raises
     ------
-    BadRequestError : it is none
+    BadRequestError : it is none; or the request is one of a sequence, which would change its answer
     """
     given = _field(told, "parameters", dict, "The body", {})
+    if sequence := given.get("sequence_id"):
+        raise BadRequestError("parameters.sequence_id", seen(sequence), "none: no state is kept")
     limit_us = _field(given, "timeout", int, "parameters", 0)
     if limit_us < 0:
         raise BadRequestError("parameters.timeout", limit_us, "microseconds, 0 for no limit")
