@@ -171,6 +171,35 @@ def deadly_when_dark(path: Path) -> Path:
     return _scored(nodes, weights, path)
 
 
+def endless_when_dark(path: Path) -> Path:
+    """Loop for (practically) ever if a picture of the batch has no red at all; else not once."""
+    body = h.make_graph(
+        [
+            h.make_node("Identity", ["go"], ["go_on"]),
+            h.make_node("Add", ["carried", "nothing"], ["next"]),
+        ],
+        "body",
+        [_port("i", [], T.INT64), _port("go", [], T.BOOL), _port("carried", [])],
+        [_port("go_on", [], T.BOOL), _port("next", [])],
+    )
+    nodes = [
+        h.make_node("Slice", ["flat", "from", "to", "axis"], ["reds"]),
+        h.make_node("ReduceMin", ["reds"], ["darkest"], keepdims=0),
+        h.make_node("Equal", ["darkest", "nothing"], ["dark"]),
+        h.make_node("Where", ["dark", "many", "none"], ["rounds"]),
+        h.make_node("Loop", ["rounds", "", "nothing"], ["extra"], body=body),
+    ]
+    weights = {
+        "from": np.array([0], np.int64),
+        "to": np.array([1], np.int64),
+        "axis": np.array([1], np.int64),
+        "many": np.array(2**40, np.int64),
+        "none": np.array(0, np.int64),
+        "nothing": np.array(0, np.float32),
+    }
+    return _scored(nodes, weights, path)
+
+
 def deadly_to_load(path: Path) -> Path:
     """Have the engine divide the least int64 by −1 while it folds constants: SIGFPE at load."""
     nodes = [

@@ -20,6 +20,7 @@ import numpy as np
 
 from workbench.errors import (
     CancelledError,
+    EngineMemoryError,
     InferenceError,
     InputMismatchError,
     OutputNotFiniteError,
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 #: Loading faster than this is finding the model live, and no stage of its own (seconds).
 LOAD_SHOWN_S = 1e-3
+
+#: Errors of a run of several inputs after which each is tried alone.
+_ALONE = (InferenceError, InputMismatchError, EngineMemoryError)
 
 #: What is told of one item of a batch: stages so far, name, what is kept of its source.
 Told = tuple[dict[str, float], str, "Kept | None"]
@@ -96,8 +100,8 @@ class Executor(Protocol):
         """Close the model's session and give its memory back."""
         ...
 
-    def holds(self, model: Model) -> bool:
-        """Say whether the model is live here."""
+    def holds(self, model: Model, *, everywhere: bool = False) -> bool:
+        """Say whether the model is live here; of several processes in one, or in each."""
         ...
 
     def live(self) -> tuple[str, ...]:
@@ -249,7 +253,7 @@ class InProcess:
         except WorkbenchError as error:
             if job.stop is not None and job.stop.over:
                 raise
-            if len(told) > 1 and isinstance(error, (InferenceError, InputMismatchError)):
+            if len(told) > 1 and isinstance(error, _ALONE):
                 single = zip(batch, told, strict=True)
                 return [self._answer_all(b[None], [t], job)[0] for b, t in single]
             failed: list[Result | Failure] = []
@@ -326,7 +330,7 @@ class InProcess:
             stages["postprocessing"] = now - begun
             begun = now
             total_s = now - started if single else sum(stages.values())  # type: ignore[operator]
-            self.metrics.add(model.id, stages, total_s)
+            self.metrics.add(model.id, stages, total_s, n)
             score = found.outside
             outside = None if rule is None or score is None else Outside.among(
                 rule.others, score, rule.threshold, rule.score, rule.note
@@ -402,7 +406,7 @@ class InProcess:
         """Close the model's session and give its memory back."""
         return self.hub.unload(model)
 
-    def holds(self, model: Model) -> bool:
+    def holds(self, model: Model, *, everywhere: bool = False) -> bool:
         """Say whether the model is live here."""
         return self.hub.state_of(model) == "live"
 

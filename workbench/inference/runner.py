@@ -202,9 +202,9 @@ class Runner(Displayable):
         """Close a model's session where it runs, and give its memory back."""
         self._executor.unload(self.hub.handle(model))
 
-    def holds(self, model: str | Path | Model) -> bool:
-        """Say whether a model is live where it would run."""
-        return self._executor.holds(self.hub.handle(model))
+    def holds(self, model: str | Path | Model, *, everywhere: bool = False) -> bool:
+        """Say whether a model is live where it would run: in a process, or in each of several."""
+        return self._executor.holds(self.hub.handle(model), everywhere=everywhere)
 
     @property
     def live(self) -> tuple[str, ...]:

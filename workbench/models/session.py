@@ -146,6 +146,11 @@ class SessionFacts:
         return ", ".join(f"{short(r.provider)} {r.nodes} of {r.of} nodes" for r in self.ran)
 
     @property
+    def on_processor(self) -> bool:
+        """Whether it is the machine's processor that runs most of the graph."""
+        return self.provider in provider_.ON_PROCESSOR
+
+    @property
     def threads_text(self) -> str:
         """How many threads, and whether they are shared."""
         return f"{self.threads}{' (one pool for all models)' if self.shared_threads else ''}"

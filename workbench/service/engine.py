@@ -24,7 +24,7 @@ from workbench.errors import (
     WorkbenchError,
 )
 from workbench.host import resident_bytes
-from workbench.inference.results import Result
+from workbench.inference.results import Failure, Result
 from workbench.models import store
 from workbench.timing import clock
 from workbench.units import shape
@@ -107,6 +107,24 @@ class Engine:
             )
         assert isinstance(answer, Result)
         return answer
+
+    def classify_all(
+        self, pictures: Sequence[bytes], model_id: str, *, top_k: int, stop: Stop
+    ) -> list[Result | Failure]:
+        """Classify pictures in shared runs; one that cannot be answered is a Failure.
+
+        Raises
+        ------
+        InferenceTimeoutError, CancelledError : the Stop's
+        """
+        model = self.model(model_id)
+        stop.check("The request")
+        with self._using(model):
+            return list(
+                self._runner.stream(
+                    pictures, model=model, top_k=top_k, stop=stop, timeout_s=_limit_s(stop)
+                )
+            )
 
     def classify_tensor(self, data: Any, model_id: str, *, top_k: int, stop: Stop) -> Result:
         """Classify one ready input: nested lists in the model's own layout.
@@ -299,10 +317,10 @@ class Engine:
         """Return the ids of the models in memory where they run."""
         return frozenset(self._runner.live)
 
-    def holds(self, model_id: str) -> bool:
-        """Say whether a model is in memory where it runs."""
+    def holds(self, model_id: str, *, everywhere: bool = False) -> bool:
+        """Say whether a model is in memory where it runs: in a process, or in each of several."""
         try:
-            return self._runner.holds(self.model(model_id))
+            return self._runner.holds(self.model(model_id), everywhere=everywhere)
         except WorkbenchError:  # its file has gone
             return False
 
