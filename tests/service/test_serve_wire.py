@@ -158,7 +158,7 @@ def test_classes_of_what_has_no_order_are_a_bad_request(served, model, data):
     assert KINDS[model][0] in answer.json()["error"]
 
 
-# ── what the engine does not exchange with Python ─────────────────────────────────────────────
+# ── what the engine exchanges with no numpy array ─────────────────────────────────────────────
 
 
 def test_bfloat16_has_its_name_and_is_refused_in_words(served):
@@ -168,7 +168,7 @@ def test_bfloat16_has_its_name_and_is_refused_in_words(served):
     assert config["input"][0]["data_type"] == "TYPE_BF16"
     answer = infer(served, "bf16", None, [1, 2], tail=b"\0\0\x80\x3f")
     assert (answer.status_code, answer.json()["code"]) == (422, "input_mismatch")
-    assert "does not exchange with Python" in answer.json()["error"]
+    assert "exchanges with no numpy array" in answer.json()["error"]
 
 
 def test_a_list_of_tensors_is_refused_in_words(served):

@@ -182,7 +182,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post(
         "/repository/models/{model}/unload", openapi_extra=_LOAD,
-        responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 503),
+        responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 503, 504),
     )  # fmt: skip
     async def unload(request: Request, model: str) -> Response:
         """Take a model out of memory."""

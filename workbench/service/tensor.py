@@ -72,9 +72,9 @@ def check_ports(model: Model, outputs: Sequence[str]) -> None:
     Raises
     ------
     InputMismatchError, OutputUnsupportedError : no tensor, or of a type that the engine does not
-        exchange with Python, such as BF16
+        exchange as a numpy array, such as BF16
     """
-    why = "which the engine does not exchange with Python"
+    why = "which the engine exchanges with no numpy array"
     for port in model.inputs:
         if not _is_carried(port):
             told = f"{port.describe()}, {why}"
