@@ -13,6 +13,7 @@ from onnx import TensorProto as T
 import workbench as wb
 from conftest import Running
 from tests.graphs import large, listing, same
+from workbench.models import bfloat
 from workbench.service.tensor import JSON_BYTES
 
 KINDS = {
@@ -158,15 +159,35 @@ def test_classes_of_what_has_no_order_are_a_bad_request(served, model, data):
     assert KINDS[model][0] in answer.json()["error"]
 
 
-# ── what the engine exchanges with no numpy array ─────────────────────────────────────────────
+# ── what JSON, or the engine, does not have ───────────────────────────────────────────────────
 
 
-def test_bfloat16_has_its_name_and_is_refused_in_words(served):
+def test_bfloat16_goes_in_and_out_as_words(served):
     told = served.client.get("/v2/models/bf16").json()
     assert told["inputs"][0]["datatype"] == told["outputs"][0]["datatype"] == "BF16"
     config = served.client.get("/v2/models/bf16/config").json()
     assert config["input"][0]["data_type"] == "TYPE_BF16"
-    answer = infer(served, "bf16", None, [1, 2], tail=b"\0\0\x80\x3f")
+    words = b"\x80\x3f\x20\xc0\x00\x40"  # 1, -2.5 and 2
+    every = {"binary_data_output": True}
+    answer = infer(served, "bf16", None, [1, 3], tail=words, parameters=every)
+    assert answer.status_code == 200, answer.text
+    assert answer.content.endswith(words)
+    assert b'"BF16"' in answer.content
+    best = infer(served, "bf16", None, [1, 3], tail=words, outputs=classes(2)).json()
+    assert best["outputs"][0]["data"] == ["2.000000:2", "1.000000:0"]
+
+
+def test_bfloat16_is_no_json(served):
+    sent = infer(served, "bf16", [1, 2])
+    asked = infer(served, "bf16", None, [1, 1], tail=b"\x80\x3f")
+    for answer in (sent, asked):
+        assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+        assert "binary" in answer.json()["error"]
+
+
+def test_bfloat16_stays_closed_where_its_arrays_are_unknown(served, monkeypatch):
+    monkeypatch.setattr(bfloat, "is_known", lambda: False)
+    answer = infer(served, "bf16", None, [1, 1], tail=b"\x80\x3f")
     assert (answer.status_code, answer.json()["code"]) == (422, "input_mismatch")
     assert "exchanges with no numpy array" in answer.json()["error"]
 

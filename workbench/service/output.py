@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.errors import BadRequestError, OutputUnsupportedError
+from workbench.models import bfloat
 from workbench.service.tensor import JSON_BYTES, kind_of_port
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class Writing:
         Raises
         ------
         OutputUnsupportedError : it would be too much JSON
-        BadRequestError : JSON cannot carry NaN or infinity; bytes can
+        BadRequestError : JSON cannot carry NaN, infinity or BF16; bytes can
         """
         if one.classes:
             *heads, number = array.shape or (1,)
             self._check(math.prod(heads) * min(one.classes, number) * _CLASS_BYTES, one.name)
+            if array.dtype.name == bfloat.NAME:
+                array = array.astype(np.float32)
             array = classes_of(array, one.classes, labels)
         strings = array.dtype.kind in "OU"
         kind = "BYTES" if strings else kind_of_port(array.dtype.name)
@@ -88,6 +91,8 @@ class Writing:
             self._parts.append(_json(told)[:-1] + b',"data":[' + data + b"]}")
 
     def _data(self, array: NDArray[Any], name: str) -> bytes:
+        if array.dtype.name == bfloat.NAME:
+            raise BadRequestError(f"Output {name}", "BF16", "binary_data, which can carry it")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise BadRequestError(
                 f"Output {name}", "not finite throughout", "binary_data, which can carry NaN"

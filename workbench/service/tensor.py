@@ -19,6 +19,7 @@ from workbench.errors import (
     InputTooLargeError,
     OutputUnsupportedError,
 )
+from workbench.models import bfloat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 KINDS = {
     "BOOL": "bool", "UINT8": "uint8", "UINT16": "uint16", "UINT32": "uint32", "UINT64": "uint64",
     "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
-    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BYTES": "string",
+    "FP16": "float16", "FP32": "float32", "FP64": "float64", "BF16": bfloat.NAME,
+    "BYTES": "string",
 }  # fmt: skip
-_NAMES = {dtype: name for name, dtype in KINDS.items()} | {"bfloat16": "BF16"}
+_NAMES = {dtype: name for name, dtype in KINDS.items()}
 #: What a field of a request is, for people.
 _WORDS = {str: "a text", int: "a whole number", list: "a list", dict: "a JSON object"}
 #: Most elements of one tensor: what a request may hold in JSON is far below.
@@ -86,6 +88,8 @@ def check_ports(model: Model, outputs: Sequence[str]) -> None:
 
 
 def _is_carried(port: Port) -> bool:
+    if port.dtype == bfloat.NAME and not bfloat.is_known():
+        return False
     return port.kind == "tensor" and port.dtype in KINDS.values()
 
 
@@ -130,7 +134,7 @@ def read_inputs(told: Mapping[str, Any], tail: memoryview) -> dict[str, NDArray[
         name = _field(part, "name", str, where)
         kind = _field(part, "datatype", str, where)
         if kind not in KINDS:
-            raise BadRequestError(f"{where}.datatype", kind, _taken(kind))
+            raise BadRequestError(f"{where}.datatype", kind, f"one of {', '.join(KINDS)}")
         dims = _shape(_field(part, "shape", list, where), where)
         if kind == "BYTES" and math.prod(dims) > MOST_STRINGS:
             strings = f"{math.prod(dims):,} strings"
@@ -154,11 +158,6 @@ def read_inputs(told: Mapping[str, Any], tail: memoryview) -> dict[str, NDArray[
     return feeds
 
 
-def _taken(kind: str) -> str:
-    known = f"one of {', '.join(KINDS)}"
-    return f"{known} (the engine takes no {kind} from Python)" if kind == "BF16" else known
-
-
 def _shape(dims: Sequence[Any], where: str) -> tuple[int, ...]:
     if len(dims) > 32:
         raise BadRequestError(f"{where}.shape", f"list of {len(dims)}", "at most 32 sizes")
@@ -174,7 +173,7 @@ def _from_bytes(data: memoryview, kind: str, dims: tuple[int, ...], where: str) 
     number = math.prod(dims)
     if kind == "BYTES":
         return _strings(data, number, where).reshape(dims)
-    dtype = np.dtype(KINDS[kind]).newbyteorder("<")
+    dtype = bfloat.dtype_of(KINDS[kind]).newbyteorder("<")
     if len(data) != number * dtype.itemsize:
         expected = f"{number * dtype.itemsize} bytes for {kind} {list(dims)}"
         raise BadRequestError(f"{where}: its binary data", f"{len(data)} bytes", expected)
@@ -210,6 +209,8 @@ def _strings(data: memoryview, number: int, where: str) -> NDArray[Any]:
 def _from_json(data: list[Any], kind: str, dims: tuple[int, ...], where: str) -> NDArray[Any]:
     from workbench.service.engine import as_array
 
+    if kind == "BF16":
+        raise BadRequestError(f"{where}.data", "JSON", "binary data, which can carry BF16")
     number = math.prod(dims)
     if len(data) not in (number, *dims[:1]):  # before anything is walked through
         expected = f"{number} values for the shape {list(dims)}, in one list or nested as it is"
