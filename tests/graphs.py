@@ -250,3 +250,25 @@ def hungry(path: Path, *, megabytes: int = 3000) -> Path:
     ]  # fmt: skip
     weights = {"none": np.zeros(1, np.int64), "size": np.array([megabytes * 250_000], np.int64)}
     return _scored(nodes, weights, path)
+
+
+def same(path: Path, kind: int) -> Path:
+    """Give back what comes in, of any shape with two axes, in the type that it has."""
+    ports = [_port("x", ["n", "m"], kind)], [_port("y", ["n", "m"], kind)]
+    return save(path, [h.make_node("Identity", ["x"], ["y"])], *ports)
+
+
+def large(path: Path) -> Path:
+    """Give as many zeros as is asked for, and how many those are."""
+    nodes = [
+        h.make_node("ConstantOfShape", ["x"], ["zeros"]),
+        h.make_node("Size", ["zeros"], ["number"]),
+    ]
+    ports = [_port("x", [1], T.INT64)], [_port("zeros", ["n"]), _port("number", [], T.INT64)]
+    return save(path, nodes, *ports)
+
+
+def listing(path: Path) -> Path:
+    """Answer with a list of tensors rather than with one."""
+    ports = [_port("x", ["n"])], [h.make_tensor_sequence_value_info("y", T.FLOAT, None)]
+    return save(path, [h.make_node("SequenceConstruct", ["x", "x"], ["y"])], *ports)

@@ -136,7 +136,10 @@ class _Worker:
 
     def _done(self, errand: Errand, stop: Stop) -> Any:
         model = self.hub.refer(errand.model)
-        job = Job(model, errand.top_k, errand.timeout_s, stop)
+        job = Job(
+            model, errand.top_k, errand.timeout_s, stop,
+            outputs=errand.outputs, most_bytes=errand.most_bytes,
+        )  # fmt: skip
         content: Any = errand.content
         match errand.kind:
             case "one":

@@ -24,6 +24,7 @@ from workbench.errors import (
     InferenceError,
     InputMismatchError,
     OutputNotFiniteError,
+    OutputUnsupportedError,
     WorkbenchError,
 )
 from workbench.inference.batch import Prepared, filled, labels_for, prepared, rows_of
@@ -64,6 +65,8 @@ class Job:
     timeout_s: float
     stop: Stop | None
     turned: Pipeline | None = None  # in place of the model's own preprocessing
+    outputs: tuple[str, ...] | None = None  # of those that are raw; None for all
+    most_bytes: int | None = None  # that raw outputs may have together
 
 
 class Executor(Protocol):
@@ -345,7 +348,7 @@ class InProcess:
         """Run a model on ready arrays and return what it gives."""
         asked = clock()
         model, tell = job.model, self._tell
-        names = [port.name for port in model.outputs]
+        names = [port.name for port in model.outputs] if job.outputs is None else [*job.outputs]
         try:
             if tell is not None:
                 tell("load")
@@ -356,6 +359,8 @@ class InProcess:
                 before = clock()
                 values = session.run(feeds, names, timeout_s=job.timeout_s, stop=job.stop)
                 stages = {"inference": clock() - before}
+            if job.most_bytes is not None:
+                _check_size(dict(zip(names, values, strict=True)), job)
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
@@ -420,6 +425,25 @@ class InProcess:
 
     def close(self) -> None:
         """Do nothing: the sessions are the hub's."""
+
+
+def _check_size(values: Mapping[str, Any], job: Job) -> None:
+    """Refuse raw outputs that are too large, before they are sent anywhere."""
+    sizes = {name: _size_bytes(value) for name, value in values.items()}
+    if (seen := sum(sizes.values())) > (most := job.most_bytes or 0):
+        largest = max(sizes, key=sizes.__getitem__)
+        raise OutputUnsupportedError(
+            job.model.id, f"{seen:,} bytes (the largest: {largest!r})",
+            f"at most {most:,} bytes in one answer: ask for fewer outputs, or send less at a time",
+        )  # fmt: skip
+
+
+def _size_bytes(value: Any) -> int:
+    """Return what a raw output takes; of strings, the characters; of what is no array, nothing."""
+    if not isinstance(value, np.ndarray):
+        return 0
+    texts = sum(map(len, value.flat)) if value.dtype.kind == "O" else 0
+    return value.nbytes + texts
 
 
 _END = object()

@@ -256,6 +256,7 @@ class Pool:
         errand = Errand(
             model=self._reference(job.model), name=job.model.id, kind=kind, content=content,
             top_k=job.top_k, timeout_s=job.timeout_s,
+            outputs=job.outputs, most_bytes=job.most_bytes,
         )  # fmt: skip
         if stop is not None:
             stop.check(errand.what)

@@ -33,6 +33,7 @@ from workbench.errors import (
 )
 from workbench.host import host, resident_bytes
 from workbench.models import provider as provider_
+from workbench.models.bfloat import bridged
 from workbench.models.engine import engine
 from workbench.models.opening import How, create, from_kept, try_keeping
 from workbench.models.provider import CPU, FUSING, Wanted, short
@@ -487,7 +488,7 @@ def open_session(
         ),
         facts.inputs,
         facts.size_bytes,
-        raw,
+        bridged(raw, facts),
         recording=record_to is not None,
     )
     if spinning:
