@@ -466,7 +466,7 @@ def test_a_labels_file_elsewhere_is_refused(name, tmp_path, read):
 
 
 def test_a_labels_file_that_is_missing_or_no_list_is_refused(tmp_path, read):
-    with pytest.raises(MissingFileError, match="labels file none is in none of"):
+    with pytest.raises(MissingFileError, match="labels file none is not in"):
         read(PLAIN | {"labels": "none"}, labels_dir=tmp_path)
     for content, reason in (
         ({"a": 1}, "its keys are not class numbers"),

@@ -88,6 +88,8 @@ def test_it_speaks_https_with_a_certificate(command, tmp_path):
     [
         ({"TLS_CERT": "cert.pem"}, "expected both, or neither"),
         ({"TLS_CERT": "cert.pem", "TLS_KEY": "key.pem"}, "expected files that are there"),
+        ({"TLS_CERT": __file__, "TLS_KEY": __file__}, "TLS_CERT and TLS_KEY is"),
+        ({"INFERENCE_TIMEOUT": "inf"}, "INFERENCE_TIMEOUT is 'inf'; expected a finite number"),
         ({"API_KEYS": "short"}, "expected keys of at least 16 characters"),
         ({"RATE_LIMIT": "fast"}, "a rate such as 600/minute"),
         ({"CORS_ORIGINS": "lab"}, "pages such as https://lab.example"),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from workbench import __version__
@@ -105,11 +104,6 @@ def create_app(
     _pages(app, desk, jobs)
     _errors(app)
     app.add_middleware(Gate, policy=rules, traffic=desk.traffic)
-    if rules.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=rules.origins, allow_methods=["*"],
-            allow_headers=["*"], expose_headers=["x-request-id"],
-        )  # fmt: skip
     return app
 
 
