@@ -38,6 +38,8 @@ class Running:
         models: tuple[str, ...] = (),
         head_s: float | None = None,
         redis_url: str = "",
+        tls: tuple[str, str] | None = None,
+        wait: bool = True,
         **rules: Any,
     ) -> None:
         policy = replace(Policy(), **rules)
@@ -46,16 +48,19 @@ class Running:
         )
         self.desk = self.app.state.desk
         sock = listen("127.0.0.1", 0)
-        self.url = address(sock, tls=False)
+        self.url = address(sock, tls=tls is not None)
         self.port = sock.getsockname()[1]
-        ready = threading.Event()
-        self.server = Server(self.app, sock, drain_s=policy.drain_s, on_ready=ready.set)
+        self.ready = threading.Event()
+        self.server = Server(
+            self.app, sock, drain_s=policy.drain_s, on_ready=self.ready.set, tls=tls
+        )
         if head_s is not None:
             kind = self.server.config.http
             self.server.config.http = type("Hasty", (kind,), {"head_s": head_s})
+            self.server.handshake_s = head_s
         self.thread = threading.Thread(target=self.server.run_until_told, daemon=True)
         self.thread.start()
-        assert ready.wait(START_S), "the service did not come up"
+        assert not wait or self.ready.wait(START_S), "the service did not come up"
         self.client = httpx.Client(base_url=self.url, timeout=180)
 
     def execute(self, picture: str, **more: Any) -> httpx.Response:

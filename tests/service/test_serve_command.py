@@ -47,6 +47,8 @@ def test_reload_starts_anew_when_the_package_changes_and_keeps_the_options(comma
             told = status(served.url)
         except httpx.HTTPError:  # it is just being started
             return 0.0
+        if not told["ready"]:
+            return 0.0
         assert (told["queue"]["workers"], len(told["models"])) == (3, 1)
         return time.monotonic() - told["uptime_s"]
 
