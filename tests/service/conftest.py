@@ -93,8 +93,8 @@ def start(shelf) -> Iterator[Callable[..., Running]]:
     """Return what starts a service in this process; all are ended with the session."""
     begun: list[Running] = []
 
-    def begin(**rules: Any) -> Running:
-        running = Running(wb.ModelHub(model_dir=shelf, graph_cache=False), **rules)
+    def begin(folder: Path = shelf, **rules: Any) -> Running:
+        running = Running(wb.ModelHub(model_dir=folder, graph_cache=False), **rules)
         begun.append(running)
         return running
 

@@ -138,7 +138,7 @@ class Gate:
         if len(hosts) > 1 or not policy.knows_host(_name(host)):
             raise BadRequestError("The Host header", ", ".join(hosts), "a name of this service")
         origin = dict(scope["headers"]).get(b"origin", b"").decode("latin-1")
-        if origin and origin not in policy.origins and origin.partition("://")[2] != host:
+        if origin and origin not in (*policy.origins, f"http://{host}", f"https://{host}"):
             raise BadRequestError("The Origin header", origin, "a page that is allowed here")
         await self._pages(scope, receive, send)
 

@@ -136,8 +136,11 @@ def hide(folders: Iterable[Path]) -> None:
 
 
 def _spellings(folders: Iterable[Path]) -> dict[str, str]:
-    every = [path for folder in folders for path in (folder, folder.resolve())]
-    return {str(path): path.name for path in every if len(path.parts) > 1}
+    found = list(folders)
+    for folder in tuple(found):
+        with suppress(RuntimeError, OSError):  # a link that leads to itself
+            found.append(folder.resolve())
+    return {str(folder): folder.name for folder in found if len(folder.parts) > 1}
 
 
 @cache
