@@ -17,8 +17,8 @@ def until(true: Callable[[], bool], within_s: float = 120.0) -> bool:
     return true()
 
 
-def raw(port: int, sent: bytes) -> bytes:
+def raw(port: int, sent: bytes, *, within_s: float = 180.0) -> bytes:
     """Send bytes to a service on this machine; return all that comes until it hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=180) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as sock:
         sock.sendall(sent)
         return b"".join(iter(lambda: sock.recv(65_536), b""))
