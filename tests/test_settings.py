@@ -244,6 +244,9 @@ def test_times_are_milliseconds_outside_and_seconds_inside():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("INFERENCE_TIMEOUT", "inf", "INFERENCE_TIMEOUT is 'inf'; expected a finite number."),
+        ("BODY_TIMEOUT", "-inf", "BODY_TIMEOUT is '-inf'; expected a finite number."),
+        ("DOWNLOAD_TIMEOUT", "0", "DOWNLOAD_TIMEOUT is '0'; expected greater than 0."),
         (
             "PORT",
             "many",
@@ -251,7 +254,7 @@ def test_times_are_milliseconds_outside_and_seconds_inside():
         ),
         ("PORT", "70000", "PORT is '70000'; expected less than or equal to 65535."),
         ("MAX_BATCH_SIZE", "0", "MAX_BATCH_SIZE is '0'; expected greater than or equal to 1."),
-        ("INFERENCE_TIMEOUT", "nan", "INFERENCE_TIMEOUT is 'nan'; expected greater than 0."),
+        ("INFERENCE_TIMEOUT", "nan", "INFERENCE_TIMEOUT is 'nan'; expected a finite number."),
         ("INFERENCE_TIMEOUT", "-5", "INFERENCE_TIMEOUT is '-5'; expected greater than 0."),
         (
             "LOG_LEVEL",

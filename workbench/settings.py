@@ -45,6 +45,8 @@ IPFS_GATEWAYS = (
 FOLDER = "workbench"
 #: Words separated by commas in a variable.
 _Words = Annotated[tuple[str, ...], NoDecode]
+#: A duration in milliseconds.
+_Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _named(name: str) -> AliasChoices:
@@ -119,7 +121,7 @@ class Settings(Displayable, BaseSettings):
     shared_threads: int | None = Field(
         None, ge=1, le=1024, validation_alias=_named("SHARED_THREADS")
     )
-    inference_timeout: float = Field(30_000, gt=0, validation_alias=_named("INFERENCE_TIMEOUT"))
+    inference_timeout: _Milliseconds = Field(30_000, validation_alias=_named("INFERENCE_TIMEOUT"))
     max_batch_size: int = Field(10, ge=1, validation_alias=_named("MAX_BATCH_SIZE"))
     max_image_bytes: int = Field(MAX_IMAGE_BYTES, ge=1, validation_alias=_named("MAX_IMAGE_BYTES"))
     worker_processes: int = Field(1, ge=1, le=256, validation_alias=_named("WORKER_PROCESSES"))
@@ -153,8 +155,8 @@ class Settings(Displayable, BaseSettings):
     cors_origins: _Words = Field((), validation_alias=_named("CORS_ORIGINS"))
     pull_sources: _Words = Field((), validation_alias=_named("PULL_SOURCES"))
     redis_url: SecretStr | None = Field(None, validation_alias=_named("REDIS_URL"))
-    body_timeout: float = Field(30_000, gt=0, validation_alias=_named("BODY_TIMEOUT"))
-    drain_timeout: float = Field(30_000, gt=0, validation_alias=_named("DRAIN_TIMEOUT"))
+    body_timeout: _Milliseconds = Field(30_000, validation_alias=_named("BODY_TIMEOUT"))
+    drain_timeout: _Milliseconds = Field(30_000, validation_alias=_named("DRAIN_TIMEOUT"))
     tls_cert: Path | None = Field(None, validation_alias=_named("TLS_CERT"))
     tls_key: Path | None = Field(None, validation_alias=_named("TLS_KEY"))
     offline: bool = Field(False, validation_alias=_named("OFFLINE"))
@@ -165,7 +167,7 @@ class Settings(Displayable, BaseSettings):
     max_download_bytes: int = Field(
         MAX_DOWNLOAD_BYTES, ge=1, validation_alias=_named("MAX_DOWNLOAD_BYTES")
     )
-    download_timeout: float = Field(3_600_000, gt=0, validation_alias=_named("DOWNLOAD_TIMEOUT"))
+    download_timeout: _Milliseconds = Field(3_600_000, validation_alias=_named("DOWNLOAD_TIMEOUT"))
     allow_http: bool = Field(False, validation_alias=_named("ALLOW_HTTP"))
     allow_private: bool = Field(False, validation_alias=_named("ALLOW_PRIVATE"))
     ca_file: Path | None = Field(None, validation_alias=_named("CA_FILE"))

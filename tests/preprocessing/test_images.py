@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 import socket
 import struct
 import sys
@@ -762,3 +763,32 @@ def test_many_threads_read_the_same_bytes_alike():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(np.array_equal(result, PHOTO) for result in pool.map(read, range(8)))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG (its specification, 5.3)."""
+    crc = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + crc
+
+
+def test_what_is_wrong_is_never_said_in_names_of_a_program():
+    png = encode(PHOTO)
+    long = _chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 3_000_000))
+    with pytest.raises(CorruptImageError, match="the texts in it are too long"):
+        read_image(png[:33] + long + png[33:])
+    for raised, words in (
+        (struct.error("unpack_from requires a buffer of at least 8 bytes"), "is cut off"),
+        (TypeError("'NoneType' object is not subscriptable"), "do not fit together"),
+        (ValueError("Plugin.LIMIT is too small"), "its decoder cannot read it"),
+        (OSError("broken data stream when reading image file"), "broken data stream"),
+    ):
+        with pytest.raises(CorruptImageError, match=words) as caught:
+            images._guarded(_raising(raised), "The picture", "PNG")
+        assert not re.search("_|NoneType|LIMIT", str(caught.value))
+
+
+def _raising(error: Exception):
+    def decode():
+        raise error
+
+    return decode

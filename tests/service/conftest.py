@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ class Running:
         head_s: float | None = None,
         redis_url: str = "",
         isolated: bool = False,
+        tls: tuple[str, str] | None = None,
+        wait: bool = True,
         **rules: Any,
     ) -> None:
         policy = replace(Policy(), **rules)
@@ -48,16 +51,19 @@ class Running:
         )
         self.desk = self.app.state.desk
         sock = listen("127.0.0.1", 0)
-        self.url = address(sock, tls=False)
+        self.url = address(sock, tls=tls is not None)
         self.port = sock.getsockname()[1]
-        ready = threading.Event()
-        self.server = Server(self.app, sock, drain_s=policy.drain_s, on_ready=ready.set)
+        self.ready = threading.Event()
+        self.server = Server(
+            self.app, sock, drain_s=policy.drain_s, on_ready=self.ready.set, tls=tls
+        )
         if head_s is not None:
             kind = self.server.config.http
             self.server.config.http = type("Hasty", (kind,), {"head_s": head_s})
+            self.server.handshake_s = head_s
         self.thread = threading.Thread(target=self.server.run_until_told, daemon=True)
         self.thread.start()
-        assert ready.wait(START_S), "the service did not come up"
+        assert not wait or self.ready.wait(START_S), "the service did not come up"
         self.client = httpx.Client(base_url=self.url, timeout=180)
 
     def execute(self, picture: str, **more: Any) -> httpx.Response:
@@ -127,6 +133,21 @@ def red_png(side: int = 8) -> bytes:
 def png() -> bytes:
     """Return a red picture as the bytes of its file."""
     return red_png()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory) -> tuple[str, str]:
+    """Return the files (PEM) of a certificate for 127.0.0.1 and of its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("platform: no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
+         "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=IP:127.0.0.1"],
+        cwd=folder, check=True, capture_output=True, timeout=180,
+    )  # fmt: skip
+    return str(folder / "cert.pem"), str(folder / "key.pem")
 
 
 class Command:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -16,7 +15,9 @@ import pytest
 from service_tools import until
 
 from workbench import settings
+from workbench.errors import ConfigError
 from workbench.service import traffic
+from workbench.service.policy import Policy
 from workbench.settings import Settings
 
 
@@ -47,6 +48,8 @@ def test_reload_starts_anew_when_the_package_changes_and_keeps_the_options(comma
             told = status(served.url)
         except httpx.HTTPError:  # it is just being started
             return 0.0
+        if not told["ready"]:
+            return 0.0
         assert (told["queue"]["workers"], len(told["models"])) == (3, 1)
         return time.monotonic() - told["uptime_s"]
 
@@ -67,20 +70,21 @@ def test_settings_are_passed_on_to_processes(monkeypatch):
     assert [os.environ[name] for name in names] == ["::1", "a,b", "1"]
 
 
-def test_it_speaks_https_with_a_certificate(command, tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("platform: no openssl to make a certificate with")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
-         "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1"],
-        cwd=tmp_path, check=True, capture_output=True, timeout=180,
-    )  # fmt: skip
-    served = command(TLS_CERT="cert.pem", TLS_KEY="key.pem")
+def test_it_speaks_https_with_a_certificate(command, certificate):
+    trusted, key = certificate
+    served = command(TLS_CERT=trusted, TLS_KEY=key)
     assert served.url.startswith("https://")
-    context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    context = ssl.create_default_context(cafile=trusted)
     assert httpx.get(f"{served.url}/health", verify=context).json()["ready"] is True
     assert served.end() == 0
+
+
+def test_a_key_that_is_anothers_is_told_with_both_settings(certificate):
+    trusted, _ = certificate
+    with pytest.raises(ConfigError) as caught:
+        Policy.of(Settings(tls_cert=trusted, tls_key=trusted))
+    assert str(caught.value).startswith("TLS_CERT and TLS_KEY is '")
+    assert "a certificate and its own key in PEM that need no pass phrase" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +92,8 @@ def test_it_speaks_https_with_a_certificate(command, tmp_path):
     [
         ({"TLS_CERT": "cert.pem"}, "expected both, or neither"),
         ({"TLS_CERT": "cert.pem", "TLS_KEY": "key.pem"}, "expected files that are there"),
+        ({"TLS_CERT": __file__, "TLS_KEY": __file__}, "TLS_CERT and TLS_KEY is"),
+        ({"INFERENCE_TIMEOUT": "inf"}, "INFERENCE_TIMEOUT is 'inf'; expected a finite number"),
         ({"API_KEYS": "short"}, "expected keys of at least 16 characters"),
         ({"RATE_LIMIT": "fast"}, "a rate such as 600/minute"),
         ({"CORS_ORIGINS": "lab"}, "pages such as https://lab.example"),

@@ -7,6 +7,7 @@ import base64
 import httpx
 import pytest
 from limits import parse
+from service_tools import raw
 
 from workbench.errors import ConfigError, SwitchedOffError, UrlRefusedError
 from workbench.service.keyring import Keyring
@@ -152,6 +153,24 @@ def test_other_names_are_not(service, host):
     assert code(response) == (400, "bad_request")
 
 
+@pytest.mark.parametrize("path", ["/health", "/v2", "/api/inference/models", "/nowhere"])
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://[::1", "://", "\\", "http://a]b"])
+def test_an_origin_that_is_no_address_is_refused_like_any_other(service, path, origin):
+    response = service.client.get(path, headers={"Origin": origin})
+    assert response.status_code == 400
+    told = response.json()
+    assert (told["code"] if path == "/v2" else told["error"]["code"]) == "bad_request"
+
+
+@pytest.mark.parametrize("names", [("evil.example", "localhost"), ("localhost", "localhost")])
+def test_two_names_at_once_are_refused(service, names):
+    head = "".join(f"Host: {name}\r\n" for name in names)
+    sent = f"GET /health HTTP/1.1\r\n{head}Connection: close\r\n\r\n"
+    answer = raw(service.port, sent.encode())
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert f"The Host header is '{names[0]}, {names[1]}'".encode() in answer
+
+
 def test_names_can_be_added_and_elsewhere_figures_are_good():
     here = Policy.of(Settings(allowed_hosts=("Lab.example",)))
     assert here.knows_host("lab.EXAMPLE")
@@ -189,6 +208,45 @@ def test_a_page_that_is_named_may_ask(start):
     assert running.client.get("/api/inference/models", headers=other).status_code == 400
 
 
+def test_what_a_browser_asks_first_is_answered_and_written_down_like_everything(start, caplog):
+    page = "https://lab.example"
+    running = start(origins=(page,))
+    ask, wants = running.client.options, "Access-Control-Request-Method"
+    asked = {"Origin": page, wants: "DELETE", "Access-Control-Request-Headers": "x-api-key"}
+    with caplog.at_level("INFO", "workbench.service"):
+        good = ask("/v2", headers=asked | {"X-Request-ID": "first"})
+    assert (good.status_code, good.headers["x-request-id"]) == (200, "first")
+    assert good.headers["access-control-allow-headers"] == "x-api-key"
+    assert [record.request_id for record in caplog.records] == ["first"]
+    for wrong in (
+        {"Origin": "https://evil.example"},
+        {"Host": "evil.example"},
+        {wants: "BREW"},
+        {"Origin": running.url},  # asks nothing of itself
+    ):
+        response = ask("/api/inference/execute", headers=asked | wrong)
+        assert code(response) == (400, "bad_request"), wrong
+        assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
+    private = asked | {"Access-Control-Request-Private-Network": "true"}
+    assert ask("/v2", headers=private).status_code == 200
+
+
+def test_the_script_of_a_page_may_read_the_headers_that_matter(start):
+    page = "https://lab.example"
+    running = start(origins=(page,))
+    response = running.client.get("/health", headers={"Origin": page})
+    shown = response.headers["access-control-expose-headers"].lower()
+    assert {"x-request-id", "retry-after", "inference-header-content-length"} == set(
+        shown.split(", ")
+    )
+
+
+@pytest.mark.parametrize("page", ["http://[", "lab", "https://", "https://a.example/b", "*"])
+def test_a_page_that_is_none_is_no_setting(page):
+    with pytest.raises(ConfigError, match="CORS_ORIGINS"):
+        Policy.of(Settings(cors_origins=(page,)))
+
+
 # ── rates and sources ─────────────────────────────────────────────────────────────────────────
 
 
@@ -210,9 +268,10 @@ def test_each_key_has_its_own_rate(start):
     assert guesses == [401, 401, 401, 429, 429]
 
 
-def test_a_rate_that_is_none_is_refused():
+@pytest.mark.parametrize("rate", ["fast", "0/minute", "5/second; 100/hour"])
+def test_a_rate_that_is_none_is_refused(rate):
     with pytest.raises(ConfigError, match="a rate such as 600/minute"):
-        Policy.of(Settings(rate_limit="fast"))
+        Policy.of(Settings(rate_limit=rate))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import httpx
 import pytest
@@ -146,6 +147,34 @@ def test_the_log_is_a_json_object_a_line_with_the_requests_id(command, tmp_path,
         assert requests["two"]["code"] == "not_found"
         assert {"time", "level", "logger", "message"} <= set(requests["one"])
     assert (logs / "error.log").read_text("utf-8") == ""
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_stops_nothing(command, tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("platform: no device that is always full")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "combined.log").symlink_to(full)
+    served = command(LOG_DIR=str(logs))
+    with httpx.Client(base_url=served.url) as client:
+        assert [client.get("/nowhere").status_code for _ in range(20)] == [404] * 20
+    assert served.end() == 0
+    lines = [json.loads(line) for line in served.said().splitlines()]
+    told = [line for line in lines if "cannot be written" in line["message"]]
+    assert [line["level"] for line in told] == ["ERROR"]
+    assert "no space left on device" in told[0]["message"]
+    assert sum(line.get("status") == 404 for line in lines) == 20
+
+
+def test_half_a_pair_of_surrogates_can_be_written_down(tmp_path):
+    handler = journal.LogFile(tmp_path / "some.log")
+    try:
+        handler.handle(logging.LogRecord("a", logging.INFO, "", 0, "name \udc80", None, None))
+    finally:
+        handler.close()
+    (line,) = (tmp_path / "some.log").read_text("utf-8").splitlines()
+    assert json.loads(line)["message"] == "name \udc80"
 
 
 def test_log_level_is_obeyed(command):

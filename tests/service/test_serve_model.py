@@ -103,6 +103,29 @@ def test_what_cannot_be_loaded_is_told_without_a_folder(running, told, expected)
     assert running.execute("aGk=", model_id="known").status_code == 422  # as before: no picture
 
 
+def test_folders_with_blanks_and_commas_are_not_told_either(start, tmp_path):
+    folder = tmp_path / "my secret, dir" / "models"
+    (folder / "metadata").mkdir(parents=True)
+    (folder / "text.onnx").write_text("hello")
+    for name, told in (
+        ("unread", "{"),
+        ("wrong", json.dumps(PLAIN | {"color_format": "poem"})),
+        ("other", json.dumps(PLAIN | {"input_shape": [1, 3, 9, 9]})),
+        ("nameless", json.dumps(PLAIN | {"labels": "nowhere"})),
+    ):
+        means(folder / f"{name}.onnx")
+        (folder / "metadata" / f"{name}.json").write_text(told)
+    running = start(folder)
+    codes = set()
+    for name in ("text", "unread", "wrong", "other", "nameless"):
+        answer = running.client.post(PRELOAD, json={"model_id": name})
+        assert answer.status_code in (404, 422), answer.text
+        assert "secret" not in answer.text
+        assert str(tmp_path) not in answer.text
+        codes.add(answer.json()["error"]["code"])
+    assert codes == {"model_not_onnx", "metadata_invalid", "metadata_mismatch", "not_found"}
+
+
 @pytest.mark.parametrize("name", ["known.onnx", "deep/net.onnx", "../models/known", "x" * 129])
 def test_a_model_is_named_by_its_id_never_by_a_path(running, red, name, monkeypatch):
     monkeypatch.chdir(running.folder)

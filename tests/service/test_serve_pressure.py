@@ -7,12 +7,13 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
 import threading
 import time
 
 import httpx
 import pytest
-from service_tools import until
+from service_tools import raw, until
 
 from workbench.errors import QueueFullError
 from workbench.service.admission import Admission
@@ -206,15 +207,45 @@ def test_bodies_at_hand_have_a_limit_together(start, red, monkeypatch):
     assert running.execute(red).status_code == 200
 
 
-def test_what_is_no_http_does_not_disturb(service):
-    for nonsense in (b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 5000, b"GET\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=180) as sock:
-            sock.sendall(nonsense)
-            answer = sock.recv(1000)
-            assert answer.startswith(b"HTTP/1.1 400")
-            told = json.loads(answer.partition(b"\r\n\r\n")[2])
-            assert told["error"]["code"] == "bad_request"
+@pytest.mark.parametrize(
+    "nonsense", [b"\x16\x03\x01\x02\x00\x01\x00", b"\0" * 5000, b"GET\r\n\r\n"]
+)
+def test_what_is_no_http_is_refused_counted_and_written_down(service, caplog, nonsense):
+    def counted() -> int:
+        served = service.desk.traffic.served()
+        return sum(n for s, n in served.items() if (s.method, s.status) == ("(none)", 400))
+
+    before = counted()
+    with caplog.at_level("INFO", "workbench.service"):
+        answer = raw(service.port, nonsense)
+        assert until(lambda: counted() == before + 1)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    told = json.loads(body)["error"]
+    assert head.startswith(b"HTTP/1.1 400")
+    assert told["code"] == "bad_request"
+    assert f"x-request-id: {told['request_id']}\r\n".encode() in head + b"\r\n"
+    lines = [r for r in caplog.records if getattr(r, "request_id", "") == told["request_id"]]
+    assert [(line.status, line.code) for line in lines] == [(400, "bad_request")]
     assert service.client.get("/health").status_code == 200
+
+
+def test_a_wish_for_websockets_is_passed_over_in_silence(service, caplog):
+    answer = raw(
+        service.port,
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, close\r\n"
+        b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n",
+    )
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("uvicorn")] == []
+
+
+def test_a_client_that_only_connects_where_tls_is_spoken_is_hung_up_on(start, certificate):
+    running = start(tls=certificate, head_s=0.3)
+    for sent in (b"", b"\x16\x03\x01"):  # a server that does not care gives it a minute
+        assert raw(running.port, sent, within_s=30) == b""
+    trust = ssl.create_default_context(cafile=certificate[0])
+    assert httpx.get(f"{running.url}/health", verify=trust).json()["ready"] is True
 
 
 def test_many_at_once_are_all_answered(service, red):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
+from pathlib import Path
 
 import pytest
 
 from workbench import errors
 from workbench.errors import BadRequestError, MissingFileError, UnknownModelError, WorkbenchError
-from workbench.service.problem import STATUS, InternalError, envelope, told, without_paths
+from workbench.service.problem import STATUS, InternalError, envelope, hide, told, without_paths
+from workbench.settings import cache_folder
 
 CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass)
            if issubclass(c, WorkbenchError)]  # fmt: skip
@@ -41,7 +44,10 @@ def test_the_status_table_is_in_the_documentation():
     ("said", "shown"),
     [
         ("The file '/srv/models/a.onnx' is no model.", "The file 'a.onnx' is no model."),
-        ("It is in none of /srv/x/labels, ~/y/labels", "It is in none of labels, labels"),
+        ("It is in none of /srv/x/labels, ~/y/labels", "It is in none of labels"),
+        ("It is in none of /srv/x/labels, /srv/models.", "It is in none of labels, models."),
+        ("The file '/srv/my models, old/a.onnx' is none.", "The file 'a.onnx' is none."),
+        ("shapes 1, 1, 1 of /srv/a.onnx", "shapes 1, 1, 1 of a.onnx"),
         (r"C:\models\deep\a.onnx is no model.", "a.onnx is no model."),
         ("see https://a.example/b/c.html", "see https://a.example/b/c.html"),
         ("expected image/png or n/a", "expected image/png or n/a"),
@@ -50,6 +56,35 @@ def test_the_status_table_is_in_the_documentation():
 )
 def test_paths_are_cut_to_the_file(said, shown):
     assert without_paths(said) == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("{0}/models/bad.onnx is none", "bad.onnx is none"),
+        ("{0}/models/metadata/bad.json: a", "bad.json: a"),
+        ("x is not in {0}/data/labels, {0}/models/labels", "x is not in labels"),
+        ("The folder {0}/models is full.", "The folder models is full."),
+        ("see https://a.example{0}/models/a", "see https://a.example{0}/models/a"),
+    ],
+)
+def test_known_folders_are_cut_off_whatever_stands_in_their_names(tmp_path, said, shown):
+    folder = tmp_path / "my secret, dir"
+    hide([folder, folder / "models"])
+    assert without_paths(said.format(folder)) == shown.format(folder)
+
+
+def test_the_folders_of_this_process_are_known_without_being_told():
+    home = Path.home()
+    assert without_paths(f"{home} is full.") == f"{home.name} is full."
+    assert without_paths(f"{home}-else/x is full.") == "x is full."
+    assert without_paths(f"not in {cache_folder()}/a b") == "not in a b"
+
+
+def test_an_envelope_can_always_be_written():
+    error = BadRequestError("The name \udc80", 0, "one without \ud800")
+    text = json.dumps(envelope(error, "r1"), ensure_ascii=False)
+    assert "The name ? is 0; expected one without ?." in text.encode("utf-8").decode()
 
 
 def test_an_error_keeps_its_words_without_its_folders():

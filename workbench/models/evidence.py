@@ -445,7 +445,13 @@ class _Reader:
         wants = (image.layout, image.dtype, image.channels, image.height, image.width)
         differ = any(w not in (None, g) for g, w in zip(gives, wants, strict=True) if g is not None)
         if differ:
-            seen = recipe if isinstance(recipe, str) else f"a recipe that gives {gives}"
+            facts = (
+                f"{pipeline.dtype} {pipeline.layout}",
+                pipeline.channels and count(pipeline.channels, "channel"),
+                pipeline.size and " × ".join(map(str, pipeline.size)),
+            )
+            made = ", ".join(str(fact) for fact in facts if fact)
+            seen = recipe if isinstance(recipe, str) else f"a recipe that gives {made}"
             raise self._mismatch("preprocessing", seen, entry.describe())
 
     def _mismatch(self, field: str, seen: object, graph: str) -> MetadataMismatchError:

@@ -128,7 +128,7 @@ def named_file(name: str, folders: Sequence[Path]) -> Path:
             if (folder / spelling).is_file():
                 return folder / spelling
     searched = ", ".join(str(folder) for folder in dict.fromkeys(places))
-    raise MissingFileError(name, "labels file", f"is in none of {searched}")
+    raise MissingFileError(name, "labels file", f"is not in {searched}")
 
 
 def carried(facts: GraphFacts) -> tuple[tuple[str, ...] | None, str]:

@@ -7,6 +7,8 @@ not applied, as torchvision and timm do not apply them.
 
 from __future__ import annotations
 
+import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +63,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _global_switches = RLock()
+#: a name in a program: ``Plugin.LIMIT``, ``some_function``, ``call()``
+_PROGRAMS_NAME = re.compile(r"\w_\w|\w\(\)|[a-z]\.[A-Z]|'\w+' object")
 
 __all__ = [
     "ImageSource",
@@ -239,7 +243,19 @@ def _guarded(decode: Callable[[], Image.Image], where: str, name: str) -> Image.
     except MemoryError as error:
         raise CorruptImageError(where, "there is not enough memory to decode it", name) from error
     except Exception as error:  # Pillow's plugins raise OSError, SyntaxError, struct.error and more
-        raise CorruptImageError(where, plain_words(error), name) from error
+        raise CorruptImageError(where, _reason(error), name) from error
+
+
+def _reason(error: Exception) -> str:
+    """Say of a picture what Pillow says, and not what it says of its own names and Python's."""
+    if isinstance(error, struct.error):
+        return "one of its parts is cut off"
+    if isinstance(error, TypeError | AttributeError | LookupError | NameError | AssertionError):
+        return "its parts do not fit together"
+    words = plain_words(error)
+    if "MAX_TEXT" in words:
+        return "the texts in it are too long"
+    return "its decoder cannot read it" if _PROGRAMS_NAME.search(words) else words
 
 
 @contextmanager

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
 from workbench import __version__
-from workbench.errors import BadRequestError, WorkbenchError
+from workbench.errors import BadRequestError
 from workbench.service import (
     background,
     collector,
@@ -26,7 +25,7 @@ from workbench.service import (
 from workbench.service.desk import Desk
 from workbench.service.embedded import EmbeddedJobs
 from workbench.service.engine import Engine
-from workbench.service.gate import Gate, answer
+from workbench.service.gate import Gate, answer, classified
 from workbench.service.journal import log
 from workbench.service.policy import Policy
 from workbench.service.reference import reference
@@ -35,7 +34,9 @@ from workbench.settings import Settings
 
 if TYPE_CHECKING:
     from workbench.inference.runner import Runner
+    from workbench.service.engine import Loaded
     from workbench.service.job import Jobs
+    from workbench.stopping import Stop
 
 _ABOUT = """Models in the ONNX format over HTTP: the same hub, the same preprocessing and the same
 answers as in a notebook. Every error is `{"error": {"code", "message", "hint", "request_id"}}`;
@@ -65,7 +66,8 @@ def create_app(
     Notes
     -----
     ``app.state.desk`` is where requests become runs; ``app.state.desk.ready`` is true once the
-    models are warm, and ``app.state.failed`` is why they cannot be.
+    models are warm, and ``app.state.failed`` is why they cannot be; ``app.state.warming`` is the
+    task that warms them up, from when it runs. Requests that come before are answered as well.
     """
     given = Settings()
     rules = Policy.of(given) if policy is None else policy
@@ -75,21 +77,31 @@ def create_app(
     jobs = _jobs(desk, given, redis_url)
     first = tuple(given.preload_models if models is None else models)
 
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
+    async def warm() -> None:
         try:
             for name in first:
-                await asyncio.to_thread(desk.engine.preload, name, warmup=True)
+
+                def work(stop: Stop, name: str = name) -> Loaded:
+                    return desk.engine.preload(name, warmup=True, stop=stop)
+
+                await desk.admission.run(work, timeout_s=None, admitted=True)
                 log.info("Model %s is warm.", name)
             desk.ready = True
-        except WorkbenchError as error:
-            log.error("%s", error)
-            app.state.failed = error  # our own server ends; another's is never ready
+        except Exception as error:  # noqa: BLE001  (whoever serves is told of it)
+            app.state.failed = known = classified(error)
+            log.error("%s", known, exc_info=error if known.code == "internal" else None)
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        # beside the requests, so that /health can say that it is not ready yet
+        app.state.warming = warming = asyncio.create_task(warm())
         try:
-            yield
+            yield {"traffic": desk.traffic}
         finally:
             desk.ready = False
             desk.draining = True
+            warming.cancel()
+            await asyncio.wait({warming})
             await jobs.close()
             desk.close()
 
@@ -97,7 +109,7 @@ def create_app(
         title="workbench", version=__version__, description=_ABOUT, lifespan=life,
         docs_url=None, redoc_url=None,
     )  # fmt: skip
-    app.state.desk, app.state.failed = desk, None
+    app.state.desk, app.state.failed, app.state.warming = desk, None, None
     app.include_router(rest.router(desk, jobs))
     app.include_router(remote.router(desk))
     app.include_router(background.router(desk, jobs))
@@ -106,11 +118,6 @@ def create_app(
     _keys(app, demanded=bool(rules.keys))
     _errors(app)
     app.add_middleware(Gate, policy=rules, traffic=desk.traffic)
-    if rules.origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=rules.origins, allow_methods=["*"],
-            allow_headers=["*"], expose_headers=["x-request-id"],
-        )  # fmt: skip
     return app
 
 

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from workbench.errors import BadRequestError
+from workbench.service import journal
 from workbench.service.policy import HEAD_BYTES, HEAD_S
 from workbench.service.problem import envelope
+from workbench.service.traffic import Served
+from workbench.timing import clock
 
 if TYPE_CHECKING:
     import asyncio
+
+    from workbench.service.traffic import Traffic
+
+#: Stands for the method and the route of what could not be read as a request.
+_NONE = "(none)"
 
 
 class PatientConnection(HttpToolsProtocol):
@@ -34,6 +42,8 @@ class PatientConnection(HttpToolsProtocol):
     #: whether a message ended in what came last: what is left of that may be the next head
     _ended = False
     _timer: asyncio.TimerHandle | None = None
+    #: when what comes now began, on the clock
+    _since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -72,20 +82,31 @@ class PatientConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the form of every error."""
+        """Refuse what is no HTTP, in the form of every error; it is counted and written down."""
         error = BadRequestError("The request", msg.rstrip("."), "HTTP/1.1")
-        body = json.dumps(envelope(error, secrets.token_hex(8))).encode()
+        identity = secrets.token_hex(8)
+        body = json.dumps(envelope(error, identity)).encode()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {identity}\r\n"
+            "x-content-type-options: nosniff\r\nconnection: close\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+        took_s = clock() - self._since_s
+        traffic: Traffic = self.app_state["traffic"]
+        traffic.add(Served(_NONE, _NONE, 400, error.code, ""), took_s)
+        facts: dict[str, Any] = {"method": _NONE, "route": _NONE, "status": 400}
+        journal.tell({**facts, "code": error.code}, took_s, identity)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: a server may go on with the protocol that it has (RFC 9110, 7.8)."""
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait(self) -> None:
+        self._since_s = clock()
         self._timer = self.loop.call_later(self.head_s, self._too_late)
 
     def _came(self) -> None:

@@ -15,7 +15,7 @@ from workbench.service.engine import MOST_NAMES
 from workbench.service.gate import classified
 from workbench.service.intake import Item, Order, picture_bytes
 from workbench.service.journal import log
-from workbench.service.problem import envelope
+from workbench.service.problem import envelope, hide
 from workbench.service.traffic import Traffic
 from workbench.timing import clock
 
@@ -52,6 +52,8 @@ class Desk:
         self.jobs: int | None = None
         self.started_s = clock()
         self._described: set[str] = set()
+        for shelf in engine.hub.shelves:
+            hide((shelf.models, shelf.data, shelf.models.parent))
 
     async def handle(self, model_id: str) -> Model:
         """Return a model's handle; the first time its file is looked at, in a thread.

@@ -1,7 +1,8 @@
 """What every request passes before a route sees it, outermost first.
 
 Its id, and the last net under everything that fails; the name it asked for; where its page comes
-from; its key; its rate. Plain ASGI, since nothing here reads a body.
+from, and what a browser asks before that page may send it; its key; its rate. Plain ASGI, since
+nothing here reads a body.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
 
 from workbench.errors import (
     BadRequestError,
@@ -29,6 +30,7 @@ from workbench.errors import (
     RateLimitedError,
     UnauthorisedError,
     WorkbenchError,
+    choices,
 )
 from workbench.service import journal
 from workbench.service.admission import ClientGoneError
@@ -37,6 +39,7 @@ from workbench.service.traffic import Served, Traffic
 from workbench.timing import clock
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from workbench.service.policy import Policy
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 #: The only address that needs no key.
 OPEN = frozenset({"/health"})
+#: Headers of an answer that the script of another page may read.
+SHOWN = ("x-request-id", "retry-after", "inference-header-content-length")
 #: Seconds after which there is likely to be room for another body.
 _BODIES_S = 2.0
 
@@ -61,6 +66,11 @@ class Gate:
 
     def __init__(self, app: ASGIApp, *, policy: Policy, traffic: Traffic) -> None:
         self.app, self.policy, self.traffic = app, policy, traffic
+        # errors are answered inside of what adds the headers for browsers, so that the script of
+        # a page that may ask can also read what is wrong
+        inner = _answering(self._let_in)
+        self._pages = Pages(inner, policy.origins) if policy.origins else inner
+        self._all = _answering(self._known)
         # its storage has a thread of its own
         self._rates = None if policy.rate is None else MovingWindowRateLimiter(MemoryStorage())
         self._held_bytes = 0
@@ -69,19 +79,17 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        asked = headers.get(b"x-request-id", b"").decode("latin-1")
+        asked = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
         identity = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = identity
         token = journal.request_id.set(identity)
         started = state["begun"] = clock()
-        status = 0
+        state["status"] = 0
 
         async def sending(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                state["status"] = message["status"]
                 message.setdefault("headers", [])
                 message["headers"] = [
                     *message["headers"],
@@ -106,19 +114,11 @@ class Gate:
 
         self.traffic.open += 1
         try:
-            try:
-                self._check(scope, headers, state)
-                await self.app(scope, receiving, sending)
-            except ClientGoneError:
-                state["code"] = "cancelled"
-            except (Exception, asyncio.CancelledError) as error:  # nothing goes by unclassified
-                if status:  # the answer is under way: nothing can be said any more
-                    raise
-                await answer(error, scope)(scope, receive, sending)
+            await self._all(scope, receiving, sending)
         finally:
             self._held_bytes -= held_bytes
             self.traffic.open -= 1
-            self._note(scope, status or 499, clock() - started)
+            self._note(scope, state["status"] or 499, clock() - started)
             journal.request_id.reset(token)
 
     def _note(self, scope: Scope, status: int, took_s: float) -> None:
@@ -130,25 +130,30 @@ class Gate:
         self.traffic.add(served, took_s)
         journal.tell(facts, took_s, state["request_id"])
 
-    def _check(
-        self, scope: Scope, headers: dict[bytes, bytes], state: MutableMapping[str, Any]
-    ) -> None:
+    async def _known(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what asks for this service, from a page that may."""
         policy = self.policy
-        host = headers.get(b"host", b"").decode("latin-1")
-        if not policy.knows_host(_name(host)):
-            raise BadRequestError("The Host header", host, "a name of this service")
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and origin not in policy.origins and urlsplit(origin).netloc != host:
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        host = hosts[0] if len(hosts) == 1 else ""
+        if len(hosts) > 1 or not policy.knows_host(_name(host)):
+            raise BadRequestError("The Host header", ", ".join(hosts), "a name of this service")
+        origin = dict(scope["headers"]).get(b"origin", b"").decode("latin-1")
+        if origin and origin not in (*policy.origins, f"http://{host}", f"https://{host}"):
             raise BadRequestError("The Origin header", origin, "a page that is allowed here")
-        who = (scope.get("client") or ("",))[0]
-        if policy.keys and scope["path"] not in OPEN:
-            holder = policy.keys.holder(scope["headers"])
-            if holder is None:
-                self._limit(f"stranger {who}")
-                raise UnauthorisedError
-            state["key"] = who = holder
+        await self._pages(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what has a key, and does not come too often."""
+        keys, who = self.policy.keys, (scope.get("client") or ("",))[0]
         if scope["path"] not in OPEN:
+            if keys:
+                holder = keys.holder(scope["headers"])
+                if holder is None:
+                    self._limit(f"stranger {who}")
+                    raise UnauthorisedError
+                scope["state"]["key"] = who = holder
             self._limit(who)
+        await self.app(scope, receive, send)
 
     def _limit(self, who: str) -> None:
         rate = self.policy.rate
@@ -156,6 +161,52 @@ class Gate:
             return
         window = self._rates.get_window_stats(rate, who)
         raise RateLimitedError(str(rate), max(1.0, window.reset_time - time.time()))
+
+
+class Pages(CORSMiddleware):
+    """The layer that lets browsers give answers to the scripts of named pages."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        super().__init__(
+            app, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
+            expose_headers=SHOWN,
+        )  # fmt: skip
+        self.allow_private_network = True  # whoever names a page means it, wherever it comes from
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer what a browser asks before a page may send something.
+
+        Raises
+        ------
+        BadRequestError : the page may not
+        """
+        response = super().preflight_response(request_headers)
+        if response.status_code == 200:
+            return response
+        if not self.is_allowed_origin(request_headers["origin"]):
+            raise BadRequestError(
+                "The Origin header", request_headers["origin"], "a page that is allowed here"
+            )
+        raise BadRequestError(
+            "The Access-Control-Request-Method header",
+            request_headers["access-control-request-method"], choices(self.allow_methods),
+        )  # fmt: skip
+
+
+def _answering(app: ASGIApp) -> ASGIApp:
+    """Answer whatever a layer raises: nothing goes by unclassified."""
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except ClientGoneError:
+            scope["state"]["code"] = "cancelled"
+        except (Exception, asyncio.CancelledError) as error:
+            if scope["state"]["status"]:  # the answer is under way: nothing can be said any more
+                raise
+            await answer(error, scope)(scope, receive, send)
+
+    return answering
 
 
 def _name(host: str) -> str:

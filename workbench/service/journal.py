@@ -11,10 +11,12 @@ import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import WriteError
+from workbench.timing import clock
 from workbench.units import seconds
 
 if TYPE_CHECKING:
@@ -22,11 +24,34 @@ if TYPE_CHECKING:
 
 #: Size of a log file before it is put aside, in bytes, and how many are kept.
 FILE_BYTES, FILES = 10_000_000, 5
+#: Seconds after which a file that cannot be written is spoken of again.
+COMPLAIN_S = 60.0
 log = logging.getLogger("workbench.service")
 #: The id of the request that is being answered.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 #: Facts that a record of a request carries, in the order in which they are written.
 _FACTS = ("method", "route", "status", "code", "model", "key", "took_ms")
+
+
+class LogFile(RotatingFileHandler):
+    """A log file that rotates; where it cannot be written, one sentence a minute says so."""
+
+    _quiet_until_s = -inf
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8",
+            errors="backslashreplace",
+        )  # fmt: skip
+        self.setFormatter(JsonLines())
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (its name in logging)
+        error, now_s = sys.exc_info()[1], clock()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif now_s >= self._quiet_until_s:
+            self._quiet_until_s = now_s + COMPLAIN_S  # first: this file is asked to write it too
+            log.error("%s", WriteError(self.baseFilename, error.strerror or str(error)))
 
 
 class JsonLines(logging.Formatter):
@@ -104,11 +129,8 @@ def _files(folder: Path) -> list[logging.Handler]:
         folder.mkdir(parents=True, exist_ok=True)
         made: list[logging.Handler] = []
         for name, level in (("combined.log", logging.DEBUG), ("error.log", logging.ERROR)):
-            handler = RotatingFileHandler(
-                folder / name, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8"
-            )
+            handler = LogFile(folder / name)
             handler.setLevel(level)
-            handler.setFormatter(JsonLines())
             made.append(handler)
     except OSError as error:
         raise WriteError(str(folder), error.strerror or str(error)) from error

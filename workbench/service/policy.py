@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 
 from workbench.errors import ConfigError, SwitchedOffError, UrlRefusedError
 from workbench.service.keyring import Keyring
@@ -28,9 +27,11 @@ HEAD_S = 10.0
 HEAD_BYTES = 65_536
 #: Items of one background job.
 JOB_ITEMS = 1_000
-#: Names under which every service is known on its own machine.
 #: What may lead out of a folder: a part that is a dot or two, a backslash, and both in disguise.
 _TRICK = re.compile(r"(?i)%2e|%2f|%5c|\\\\|(?:^|[/?#])\.{1,2}(?:[/?#]|$)")
+#: A page that may ask from a browser.
+_ORIGIN = re.compile(r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?/?")
+#: Names under which every service is known on its own machine.
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -92,6 +93,8 @@ class Policy:
         for path in filter(None, (given.tls_cert, given.tls_key)):
             if not Path(path).is_file():
                 raise ConfigError("TLS_CERT and TLS_KEY", str(path), "files that are there")
+        if given.tls_cert is not None and given.tls_key is not None:
+            _try_certificate(given.tls_cert, given.tls_key)
         return cls(
             host=given.host,
             keys=ring,
@@ -175,10 +178,37 @@ def _within(source: str, allowed: str) -> bool:
 def _rate(text: str) -> RateLimitItem | None:
     if not text:
         return None
+    expected = "a rate such as 600/minute"
     try:
-        return parse(text)
+        rates = parse_many(text)
     except ValueError as error:
-        raise ConfigError("RATE_LIMIT", text, "a rate such as 600/minute") from error
+        raise ConfigError("RATE_LIMIT", text, expected) from error
+    if len(rates) > 1:
+        raise ConfigError("RATE_LIMIT", text, f"{expected}, and one alone")
+    if rates[0].amount < 1:
+        raise ConfigError("RATE_LIMIT", text, f"{expected}; without one, leave it empty")
+    return rates[0]
+
+
+def _try_certificate(certificate: Path, key: Path) -> None:
+    """Raise ConfigError unless the two files can be served with.
+
+    A key that wants a pass phrase cannot: nobody is there to type it.
+    """
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        why = (error.reason or "").lower().replace("_", " ")
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+    else:
+        return
+    raise ConfigError(
+        "TLS_CERT and TLS_KEY", f"{certificate}, {key}",
+        "a certificate and its own key in PEM that need no pass phrase" + (f" ({why})" * bool(why)),
+    )  # fmt: skip
 
 
 def _hosts(host: str, named: Sequence[str]) -> frozenset[str] | None:
@@ -192,8 +222,7 @@ def _hosts(host: str, named: Sequence[str]) -> frozenset[str] | None:
 
 def _origins(origins: Sequence[str]) -> tuple[str, ...]:
     for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path not in ("", "/"):
+        if not _ORIGIN.fullmatch(origin):
             raise ConfigError("CORS_ORIGINS", origin, "pages such as https://lab.example")
     return tuple(origin.rstrip("/") for origin in origins)
 

@@ -8,16 +8,23 @@ off, and where a hint speaks of Python, one that speaks of requests takes its pl
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from math import ceil
+from pathlib import Path
 from typing import Any
 
+import workbench
 from workbench.errors import (
     QueueFullError,
     QueueUnavailableError,
     RateLimitedError,
     WorkbenchError,
 )
+from workbench.settings import cache_folder, data_folder
 
 #: Code → HTTP status (RFC 9110, 15; 429: RFC 6585).
 STATUS: Mapping[str, int] = {
@@ -99,10 +106,11 @@ _HINTS: Mapping[str, str] = {
     "cancelled": "",
     "unauthorised": "Send a key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
 }
-#: A file's absolute path in a sentence: POSIX, or Windows with a drive. The slashes of an address
-#: come after a colon, a slash or a letter.
+#: A file's absolute path in a sentence: POSIX, or Windows with a drive, in quotes or up to the
+#: next blank. The slashes of an address come after a colon, a slash or a letter.
 _PATH = re.compile(
-    r"(?<![\w:/.~-])(?:~?/(?:[^\s/'\",;]+/)+|[A-Za-z]:\\(?:[^\\'\",;]+\\)+)([^\s'\",;\\/]*)"
+    r"(?<=')(?:~?/(?:[^'/]+/)+|[A-Za-z]:\\(?:[^\\']+\\)+)([^'\\/]*)(?=')"
+    r"|(?<![\w:/.~-])(?:~?/(?:[^\s/'\",;]+/)+|[A-Za-z]:\\(?:[^\\'\",;]+\\)+)([^\s'\",;\\/]*)"
 )
 _INTERNAL = "Something went wrong inside the service."
 
@@ -116,13 +124,68 @@ class InternalError(WorkbenchError):
         super().__init__(_INTERNAL, "Tell its operator the request's id: the log has the rest.")
 
 
+#: Folders that :func:`hide` was told of, and the last part of each.
+_hidden: dict[str, str] = {}
+
+
+def hide(folders: Iterable[Path]) -> None:
+    """Have :func:`without_paths` cut these folders off whatever stands in their names.
+
+    A folder whose name has a blank or a comma ends nowhere in a sentence, unless it is known.
+    """
+    _hidden.update(_spellings(folders))
+
+
+def _spellings(folders: Iterable[Path]) -> dict[str, str]:
+    found = list(folders)
+    for folder in tuple(found):
+        with suppress(RuntimeError, OSError):  # a link that leads to itself
+            found.append(folder.resolve())
+    return {str(folder): folder.name for folder in found if len(folder.parts) > 1}
+
+
+@cache
+def _own_folders() -> dict[str, str]:
+    """Return the folders in which most of what this process reads and writes lies."""
+    package = Path(workbench.__file__).parent
+    found = [package, package.parent, Path(sys.prefix), Path(tempfile.gettempdir())]
+    found += [data_folder(), cache_folder()]
+    for folder in (Path.home, Path.cwd):
+        with suppress(RuntimeError, OSError):  # there is no such user, or it has been deleted
+            found.append(folder())
+    return _spellings(found)
+
+
 def without_paths(text: str) -> str:
     """Return a sentence in which a file is named without its folders.
 
     >>> without_paths("The model file /srv/models/a.onnx does not exist, see https://a.example/b/c")
     'The model file a.onnx does not exist, see https://a.example/b/c'
     """
-    return _PATH.sub(r"\1", text)
+    if "/" not in text and "\\" not in text:
+        return text
+    known = _own_folders() | _hidden
+    for folder in sorted(known, key=len, reverse=True):
+        if folder in text:
+            begins = rf"(?<![\w:/.~-]){re.escape(folder)}"
+            text = re.sub(rf"{begins}(?=[/\\])", "/_", text)  # which _PATH cuts off
+            stays = known[folder].replace("\\", r"\\") + "\0"
+            text = re.sub(rf"{begins}(?![\w-]|\.\w)", stays, text)
+    text = _PATH.sub(_file, text)
+    text = re.sub(r"([^\s,\0]+)\0(?:, \1\0)+", r"\1", text)  # folders that have become the same
+    return text.replace("\0", "")
+
+
+def _file(found: re.Match[str]) -> str:
+    """Return the file of a path, marked as what is left of one; a sentence may end with it."""
+    text = found[1] or found[2] or ""
+    name = text.rstrip(".")
+    return f"{name}\0{text[len(name) :]}"
+
+
+def writable(text: str) -> str:
+    """Return a text that UTF-8 can write: half of a pair of surrogates becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def status_of(error: WorkbenchError) -> int:
@@ -132,10 +195,10 @@ def status_of(error: WorkbenchError) -> int:
 
 def told(error: WorkbenchError) -> dict[str, str]:
     """Return code, message and hint as a client may read them."""
-    hint = without_paths(error.hint)
+    hint = writable(without_paths(error.hint))
     if error.code in _HINTS and not hint.startswith("Did you mean"):
         hint = _HINTS[error.code]
-    return {"code": error.code, "message": without_paths(error.message), "hint": hint}
+    return {"code": error.code, "message": writable(without_paths(error.message)), "hint": hint}
 
 
 def envelope(error: WorkbenchError, request_id: str, *, protocol: str = "") -> dict[str, Any]:

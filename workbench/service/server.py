@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ import workbench
 from workbench import settings
 from workbench.errors import ConfigError
 from workbench.service.connection import PatientConnection
+from workbench.service.policy import HEAD_S
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 KEEP_ALIVE_S = 65
 #: Connections that the system holds ready before they are taken.
 BACKLOG = 512
+#: Seconds between two looks for a second signal, and for what it cancels to say so.
+_LOOK_S, _CANCEL_S = 0.1, 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,15 +47,19 @@ class Server(uvicorn.Server):
     app : the application
     sock : the socket that it listens on
     drain_s : seconds that the last requests get
-    on_ready : called once it takes requests
+    on_ready : called once its models are warm
     tls : certificate and key (PEM), or None
 
     Notes
     -----
-    At SIGTERM or SIGINT it takes no new connection, answers what is under way and returns; a
-    second signal ends it at once. uvicorn's own raises the signal again at the end, which is no
-    exit with 0.
+    It listens at once and is ready when its models are warm; one that cannot be ends it. At
+    SIGTERM or SIGINT it takes no new connection, answers what is under way and returns; a second
+    signal cancels that and ends it at once. uvicorn's own raises the signal again at the end,
+    which is no exit with 0, and takes a second SIGTERM for the first.
     """
+
+    #: seconds that a client gets for a TLS handshake: as many as for a head
+    handshake_s = HEAD_S
 
     def __init__(
         self,
@@ -67,19 +75,56 @@ class Server(uvicorn.Server):
         self._app, self._socket, self._on_ready = app, sock, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # uvicorn would give a TLS handshake a minute
+        kind: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        make = functools.partial(
+            kind, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        tls = self.config.ssl
+        self.servers = [
+            await asyncio.get_running_loop().create_server(
+                make, sock=self._socket, ssl=tls, backlog=BACKLOG,
+                ssl_handshake_timeout=self.handshake_s if tls is not None else None,
+            )
+        ]  # fmt: skip
+
+    async def main_loop(self) -> None:
+        watching = asyncio.create_task(self._watch())
+        try:
+            await super().main_loop()
+        finally:
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        """Tell that the models are warm, or end where they cannot be."""
+        await asyncio.wait({self._app.state.warming})
         if self._app.state.failed is not None:
             self.should_exit = True
-        elif self.started and self._on_ready is not None:
-            self._on_ready()
+        elif not self.should_exit and self._on_ready is not None:
+            try:
+                self._on_ready()
+            except Exception as error:  # noqa: BLE001  (raised once the server has ended)
+                self._app.state.failed, self.should_exit = error, True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.desk.draining = True
-        await super().shutdown(sockets)
+        self._app.state.warming.cancel()
+        ending = asyncio.create_task(super().shutdown(sockets))
+        while not (ending.done() or self.force_exit):
+            await asyncio.wait({ending}, timeout=_LOOK_S)
+        if not self.force_exit:
+            await ending
+            return
+        left = {ending, *self.server_state.tasks}
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_CANCEL_S)
+        await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._app.state.desk.draining = True
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -151,7 +196,7 @@ def run(
     ----------
     given, policy : settings, and what is allowed
     workers, models : as :func:`~workbench.service.application.create_app` takes them
-    on_ready : told the address once requests are taken
+    on_ready : told the address once the models are warm
     """
     from workbench.service.application import create_app
 

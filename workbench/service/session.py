@@ -65,7 +65,7 @@ class Service(Displayable):
             self.stop(1.0)
             raise
         problem = self._app.state.failed or self._problem
-        if problem is not None or not self._server.started:
+        if problem is not None or not self.desk.ready:
             self.stop()
             if isinstance(problem, Exception):
                 raise problem
@@ -94,7 +94,7 @@ class Service(Displayable):
     @property
     def running(self) -> bool:
         """Whether it takes requests."""
-        return self._thread.is_alive() and self._server.started and not self._server.should_exit
+        return self._thread.is_alive() and self.desk.ready and not self._server.should_exit
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """Answer what is under way, and end; harmless when it has ended already."""
