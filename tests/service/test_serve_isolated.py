@@ -61,6 +61,21 @@ def test_status_knows_what_is_in_memory_elsewhere(served, red):
     assert served.end(signal.SIGTERM) == 0
 
 
+def test_what_a_request_said_of_a_model_is_forgotten_in_every_worker(served, red):
+    def labels(client: httpx.Client) -> set[str]:
+        inputs = [{"data": red}] * 6
+        body = {"model_id": "colours", "inputs": inputs}
+        results = client.post("/api/inference/batch", json=body).json()["results"]
+        return {one["predictions"][0]["label"] for one in results}
+
+    told = {"model_id": "colours", "metadata": PLAIN | {"labels": ["blue", "green", "red"]}}
+    with httpx.Client(base_url=served.url, timeout=180) as client:
+        assert client.post("/api/inference/preload", json=told).status_code == 200
+        assert labels(client) == {"blue"}
+        assert client.delete("/api/inference/models/colours").json()["unloaded"] is True
+        assert labels(client) == {"red"}
+
+
 def test_its_workers_end_with_it(served):
     def children() -> list[int]:
         tasks = Path(f"/proc/{served.process.pid}/task")

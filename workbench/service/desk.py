@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.errors import UnsupportedInputsError
 from workbench.host import resident_bytes
+from workbench.models.graph import describe
 from workbench.service.admission import Admission, unless_gone
 from workbench.service.engine import MOST_NAMES
 from workbench.service.gate import classified
@@ -124,8 +125,8 @@ class Desk:
     def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
         engine = self.engine
         if kind == "text":
-            port = engine.model(order.model_id).inputs[0].describe()
-            raise UnsupportedInputsError(order.model_id, "text", port, "a text input")
+            seen = f"inputs ({describe(engine.model(order.model_id).inputs)})"
+            raise UnsupportedInputsError(order.model_id, "text", seen, "a text input")
         call = engine.classify if kind == "image" else engine.classify_tensor
         return call(data, order.model_id, top_k=order.top_k, stop=stop)
 
