@@ -147,6 +147,18 @@ def test_a_name_that_the_notebook_gave_is_its_own(running, red):
     assert first_label(running, red, "book") == "red"
 
 
+def test_a_recipe_has_a_limit_of_steps(running):
+    steps = PLAIN["preprocessing"]
+    scales = [{"step": "Rescale", "scale": 1.0}] * (100 - len(steps))
+    recipe = [steps[0], *scales, *steps[1:]]
+    told = {"model_id": "known", "metadata": PLAIN | {"preprocessing": recipe}}
+    assert running.client.post(PRELOAD, json=told).status_code == 200
+    recipe.insert(1, {"step": "Rescale", "scale": 1.0})
+    response = running.client.post(PRELOAD, json=told)
+    assert code(response) == (422, "metadata_invalid")
+    assert "a list of 101 steps" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(("kind", "data"), [("text", "a cat"), ("tensor", [1.0]), ("image", "")])
 def test_a_model_without_inputs_takes_none(running, red, kind, data):
     constant(running.folder / "constant.onnx")

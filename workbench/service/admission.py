@@ -74,6 +74,7 @@ class Admission:
         work: Callable[[Stop], T],
         *,
         timeout_s: float | None,
+        begun: float | None = None,
         admitted: bool = False,
     ) -> T:
         """Run something in a thread when it is its turn, and return what it returns.
@@ -81,7 +82,8 @@ class Admission:
         Parameters
         ----------
         work : is told a Stop, which ends at the deadline or when the caller is cancelled
-        timeout_s : seconds from now, waiting included; None for no limit
+        timeout_s : seconds, waiting included; None for no limit
+        begun : when they began, on the clock; None for now
         admitted : :meth:`admit` was asked for a whole batch already
 
         Raises
@@ -91,6 +93,8 @@ class Admission:
         if not admitted:
             self.admit()
         stop = Stop(timeout_s)
+        if begun is not None and timeout_s is not None:
+            stop.deadline_s = begun + timeout_s
         self._stops.add(stop)
         try:
             await self._turn(stop)

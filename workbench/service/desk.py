@@ -79,12 +79,12 @@ class Desk:
 
         Raises
         ------
-        QueueFullError : there is no room for all of them
+        QueueFullError : there is no room for all of them; one may exceed a queue that is empty
         UnknownModelError and the like : what fails for all of them alike
         """
         self.traffic.add_batch(len(order.items))
         await self.handle(order.model_id)
-        self.admission.admit(len(order.items))
+        self.admission.admit(len(order.items) if self.admission.waiting else 1)
         begun, identity = _begun(request), request.state.request_id
         work = [self.item(order, item, identity, begun=begun) for item in order.items]
         return list(await unless_gone(request, asyncio.gather(*work)))
@@ -118,7 +118,7 @@ class Desk:
             return self._classify(order, item.kind, data, stop), stages
 
         result, stages = await self.admission.run(
-            work, timeout_s=order.timeout_s, admitted=admitted
+            work, timeout_s=order.timeout_s, begun=begun, admitted=admitted
         )
         return answered(result, stages, clock() - (asked if begun is None else begun))
 
@@ -135,7 +135,8 @@ class Desk:
     ) -> T:
         """Do something else that blocks (a load, a run on tensors), in its turn."""
         limit_s = self.policy.timeout_s if timeout_s is None else timeout_s
-        return await unless_gone(request, self.admission.run(work, timeout_s=limit_s))
+        turn = self.admission.run(work, timeout_s=limit_s, begun=_begun(request))
+        return await unless_gone(request, turn)
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
