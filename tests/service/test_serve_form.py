@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from workbench import errors
-from workbench.service.body import decompressed, is_deep
+from workbench.service.body import decompressed, is_deep, parse_json
 from workbench.service.policy import DEEPEST, MARGIN_BYTES
 
 EXECUTE = "/api/inference/execute"
@@ -184,6 +184,77 @@ def test_depth_is_counted_outside_strings():
     assert is_deep(b'{"a":' * (DEEPEST + 1) + b"1" + b"}" * (DEEPEST + 1))
     assert not is_deep(b'["' + b"[" * 100 + b'", "\\"' + b"{" * 100 + b'"]')
     assert not is_deep(b"[" + b"[]," * 50 + b"1]")
+
+
+@pytest.mark.parametrize("end", [b"", b"\\"], ids=["cut", "cut in an escape"])
+def test_a_string_without_an_end_is_looked_at_once(service, end):
+    """What looked for its end from each quotation mark in it took hours of a megabyte."""
+    body = b'{"a":"' + b'\\"' * 400_000 + b"[" * 40 + end
+    assert is_deep(body) is False  # all of it is a string
+    response = service.client.post(EXECUTE, content=body)
+    assert code(response) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" + b"[]," * 1_100_000 + b"1]",
+        b"[" + b"1," * 2_000_001 + b"1]",
+        b'{"a":' * 2_000_001,
+        b'{"a":"' + b"\\/" * 4_000_001 + b'"}',
+    ],
+    ids=["lists", "numbers", "objects", "escapes"],
+)
+def test_a_body_of_too_many_values_is_refused_before_it_is_parsed(service, body):
+    assert code(service.client.post(EXECUTE, content=body)) == (413, "input_too_large")
+
+
+def test_as_many_values_as_are_allowed_are_parsed():
+    assert len(parse_json(json.dumps([0.5] * 1_999_999).encode())) == 1_999_999
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("batch", {"model_id": "colours", "inputs": [{}] * 300_000}, "at most 1,000 items"),
+        ("jobs", {"model_id": "colours", "inputs": [{}] * 300_000}, "at most 1,000 items"),
+        ("execute", {str(i): 1 for i in range(100_000)}, "at most 100 fields"),
+        ("execute", {"input": {str(i): 1 for i in range(100_000)}}, "at most 100 fields"),
+        ("preload", {"metadata": {str(i): 1 for i in range(50_000)}}, "at most 100 fields"),
+    ],
+)
+def test_a_crowd_gets_one_error_instead_of_one_each(service, path, body, words):
+    response = service.client.post(f"/api/inference/{path}", json=body)
+    assert code(response) == (400, "bad_request")
+    assert words in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "text", ['"\\ud800"', '"\\uDC00x"', '{"\\ud83d":1}', '["\\ud83dx\\ude00"]']
+)
+def test_half_of_a_surrogate_pair_is_no_text(service, text):
+    with pytest.raises(errors.BadRequestError, match="half a character"):
+        parse_json(text.encode())
+    response = service.client.post(EXECUTE, content=text.encode())
+    assert code(response) == (400, "bad_request")
+
+
+def test_a_whole_pair_and_what_only_looks_like_half_of_one_are_text():
+    assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
+    assert parse_json(b'"\\\\ud800"') == "\\ud800"
+
+
+def test_words_about_a_body_are_no_python(service):
+    sent = [
+        b'{"a": 1' + b"0" * 5_000 + b"}",
+        b'{"model_id": "colours", "input": {"data": "x"}, "options": 3}',
+        b"\xff\xfe",
+    ]
+    for body in sent:
+        response = service.client.post(EXECUTE, content=body)
+        assert code(response) == (400, "bad_request")
+        for word in ("set_int_max", "instance of", "b'", 'b"', "dictionary"):
+            assert word not in response.text
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", "audio/wav", "video/mp4"])

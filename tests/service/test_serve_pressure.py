@@ -341,3 +341,21 @@ def test_admission_counts_what_it_has():
         admission.close()
 
     asyncio.run(check())
+
+
+@pytest.mark.parametrize("raised", [StopIteration, SystemExit, MemoryError, KeyError])
+def test_a_place_is_free_again_whatever_the_work_raises(raised):
+    async def check() -> None:
+        admission = Admission(workers=1, limit=1)
+
+        def work(stop):
+            raise raised
+
+        for _ in range(3):
+            with pytest.raises(RuntimeError if raised is StopIteration else raised):
+                await admission.run(work, timeout_s=100)
+        assert (admission.running, admission.waiting) == (0, 0)
+        assert await admission.run(lambda stop: "next", timeout_s=100) == "next"
+        admission.close()
+
+    asyncio.run(check())

@@ -119,16 +119,24 @@ class Admission:
     async def _carry_out(self, work: Callable[[Stop], T], stop: Stop) -> T:
         self.running += 1
         began = clock()
-        future = asyncio.get_running_loop().run_in_executor(self._pool, work, stop)
+        loop = asyncio.get_running_loop()
 
-        def ended(done: asyncio.Future[T]) -> None:
+        def ended() -> None:
             self.running -= 1
             self._free.release()
             self._took_s.append(clock() - began)
-            if not done.cancelled():
-                done.exception()  # looked at, so that nobody complains about one left behind
 
-        future.add_done_callback(ended)
+        def carried_out() -> T:
+            try:
+                return work(stop)
+            except StopIteration as error:  # which no future takes, and whoever waits never hears
+                raise RuntimeError("the work raised StopIteration") from error
+            finally:  # whatever was raised, the place is free
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(ended)
+
+        future = loop.run_in_executor(self._pool, carried_out)
+        future.add_done_callback(_looked_at)
         limit_s = None if stop.timeout_s is None else stop.remaining_s + GRACE_S
         done, _ = await asyncio.wait({future}, timeout=limit_s)
         if not done:
@@ -144,6 +152,12 @@ class Admission:
         """Take nothing more, and let the threads end by themselves."""
         self.cancel_all()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _looked_at(done: asyncio.Future[Any]) -> None:
+    """Look at an error, so that nobody complains about one that is left behind."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _late(stop: Stop) -> InferenceTimeoutError:

@@ -20,7 +20,7 @@ from workbench.errors import (
     abridge,
 )
 from workbench.service.admission import ClientGoneError
-from workbench.service.policy import DEEPEST
+from workbench.service.policy import DEEPEST, JOB_ITEMS
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -31,7 +31,16 @@ _PLAIN, _COMPRESSED = "identity", ("gzip", "x-gzip", "deflate")
 #: Either header is found out, with the largest window (zlib.h, inflateInit2).
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _JSON = ("", "application/x-www-form-urlencoded")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+#: Values of one body: a parser makes objects of them, and nobody else is answered meanwhile. Two
+#: million take about 0.2 s, and some 100 MB; a larger tensor comes as bytes (``/v2``).
+MOST_VALUES = 2_000_000
+#: Backslashes of one body, which cost a parser as much: base64 with ``\\/`` has one in 60 bytes.
+MOST_ESCAPES = 4_000_000
+#: Fields of one object that is no metadata and no data, and items of one list of inputs.
+MOST_FIELDS, MOST_ITEMS = 100, JOB_ITEMS
+#: A string, whole or cut off: it always matches where it begins, so that no byte is seen twice.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_ESCAPED_SURROGATE = (b"\\ud", b"\\uD")
 _NO_BRACKETS = bytes(b for b in range(256) if b not in b"[]{}")
 _ROUND = bytes.maketrans(b"{}", b"[]")
 
@@ -118,11 +127,12 @@ def kind_of(request: Request) -> str:
 
 
 async def json_body(body: bytes) -> Any:
-    """Parse strict JSON (RFC 8259): UTF-8, no NaN, no infinity, at most 32 levels deep.
+    """Parse strict JSON (RFC 8259): UTF-8, no NaN, no infinity, no half of a surrogate pair.
 
     Raises
     ------
-    BadRequestError : it is not that
+    BadRequestError : it is not that, or nested more than 32 levels deep
+    InputTooLargeError : it has more than two million values
     """
     if len(body) > PARSED_ASIDE_BYTES:
         return await asyncio.to_thread(parse_json, body)
@@ -133,19 +143,27 @@ def parse_json(body: bytes) -> Any:
     """Do the work of :func:`json_body`."""
     if not body.strip():
         raise BadRequestError("The body", "empty", "a JSON object")
+    if len(body) > MOST_VALUES:  # as many bytes as values, at the least
+        _refuse_many(body)
     if is_deep(body):
         raise BadRequestError(
             "The body", f"nested more than {DEEPEST} levels deep", f"at most {DEEPEST} levels"
         )
     try:
-        return json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
     except UnicodeDecodeError as error:
-        raise BadRequestError("The body", body[:20], "JSON in UTF-8") from error
+        seen = body[:20].decode("utf-8", "replace")
+        raise BadRequestError("The body", seen, "JSON in UTF-8") from error
     except json.JSONDecodeError as error:
         at = f"line {error.lineno}, column {error.colno}"
         raise BadRequestError("The body", f"no JSON ({error.msg}, {at})", "JSON") from error
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError("The body", abridge(body[:40]), f"JSON ({error})") from error
+    except (_NoJsonError, RecursionError) as error:
+        raise BadRequestError("The body", f"no JSON ({error})", "JSON") from error
+    except ValueError as error:  # whole numbers of more than 4,300 digits: sys.int_info
+        raise BadRequestError("The body", "JSON with an endless number", "numbers") from error
+    if any(mark in body for mark in _ESCAPED_SURROGATE):
+        _refuse_half_pairs(value)
+    return value
 
 
 def is_deep(body: bytes) -> bool:
@@ -157,12 +175,10 @@ def is_deep(body: bytes) -> bool:
     if _brackets(body) <= DEEPEST:
         return False
     left = _STRING.sub(b"", body).translate(_ROUND, _NO_BRACKETS)
-    for _ in range(DEEPEST):
-        shorter = left.replace(b"[]", b"")
-        if len(shorter) == len(left):
-            break
-        left = shorter
-    return left.startswith(b"[")
+    levels = 0
+    while levels < DEEPEST and len(shorter := left.replace(b"[]", b"")) < len(left):
+        left, levels = shorter, levels + 1
+    return levels + left.count(b"[") > DEEPEST  # those that nobody closes are levels as well
 
 
 def _brackets(body: bytes) -> int:
@@ -176,8 +192,66 @@ def _brackets(body: bytes) -> int:
     return number
 
 
+def _refuse_many(body: bytes) -> None:
+    """Refuse what would keep a parser busy for too long, before it begins."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
+        raise InputTooLargeError(
+            "The body", "more values than that",
+            f"{MOST_VALUES:,} values: a larger tensor comes as bytes through /v2",
+        )  # fmt: skip
+    if body.count(b"\\") > MOST_ESCAPES:
+        raise InputTooLargeError(
+            "The body", "more backslashes than that", f"{MOST_ESCAPES:,} backslashes"
+        )
+
+
+class _NoJsonError(ValueError):
+    """What Python's parser takes and JSON does not have."""
+
+
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise _NoJsonError(f"{constant} is none")
+
+
+def _refuse_half_pairs(value: Any) -> None:
+    """Refuse half of a surrogate pair: no text in UTF-8 can say it (RFC 8259, 8.2)."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            try:
+                one.encode()
+            except UnicodeEncodeError as error:
+                raise BadRequestError(
+                    "The body", f"text with half a character ({one[error.start]!a})",
+                    "both halves of a surrogate pair",
+                ) from error  # fmt: skip
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _refuse_crowds(value: dict[str, Any]) -> None:
+    """Refuse what has far too many fields or items, before each of them gets an error."""
+    waiting: list[tuple[str, Any]] = [("The body", value)]
+    while waiting:
+        where, one = waiting.pop()
+        if isinstance(one, dict):
+            if len(one) > MOST_FIELDS:
+                raise BadRequestError(
+                    where, _short(one), f"an object of at most {MOST_FIELDS} fields"
+                )
+            inside = ((str(k), v) for k, v in one.items() if k != "data")
+            waiting += [
+                # of metadata the names alone: there may be labels by the thousand
+                (k, dict.fromkeys(v) if k == "metadata" and isinstance(v, dict) else v)
+                for k, v in inside
+            ]
+        elif isinstance(one, list):
+            if len(one) > MOST_ITEMS:
+                raise BadRequestError(where, _short(one), f"a list of at most {MOST_ITEMS:,} items")
+            waiting += [(where, item) for item in one]
 
 
 def validated(kind: type[M], value: Any) -> M:
@@ -189,12 +263,14 @@ def validated(kind: type[M], value: Any) -> M:
     """
     if not isinstance(value, dict):
         raise BadRequestError("The body", _short(value), "a JSON object")
+    _refuse_crowds(value)
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "The body"
         words = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        words = re.sub(r"\bdictionary or instance of \w+", "object", words)
         if first["type"] == "missing":
             raise BadRequestError(where, "missing", "a value") from error
         if first["type"] == "extra_forbidden":
