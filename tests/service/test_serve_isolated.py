@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from service_tools import until
 
-from tests.graphs import PLAIN, deadly, means
+from tests.graphs import PLAIN, deadly, endless, endless_node, means
 
 
 @pytest.fixture
@@ -21,7 +23,9 @@ def served(command, tmp_path):
     (models / "metadata").mkdir(parents=True)
     deadly(models / "deadly.onnx")
     means(models / "colours.onnx")
-    (models / "metadata" / "colours.json").write_text(json.dumps(PLAIN))
+    endless(models / "endless.onnx")
+    for name in ("colours", "endless"):
+        (models / "metadata" / f"{name}.json").write_text(json.dumps(PLAIN))
     return command("--workers", "2", "--models", "colours", MODEL_DIR=str(models))
 
 
@@ -74,6 +78,42 @@ def test_what_a_request_said_of_a_model_is_forgotten_in_every_worker(served, red
         assert labels(client) == {"blue"}
         assert client.delete("/api/inference/models/colours").json()["unloaded"] is True
         assert labels(client) == {"red"}
+
+
+def test_unloading_waits_for_no_run(served, red):
+    body = {"model_id": "endless", "input": {"data": red}}
+    with httpx.Client(base_url=served.url, timeout=180) as client:
+
+        def queue() -> dict[str, int]:
+            return client.get("/api/inference/status").json()["queue"]
+
+        def run() -> None:
+            with (
+                suppress(httpx.HTTPError),  # the service ends before it
+                httpx.Client(base_url=served.url, timeout=180) as other,
+            ):
+                other.post("/api/inference/execute", json=body)
+
+        threads = [threading.Thread(target=run, daemon=True) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert until(lambda: queue()["running"] == 2)
+        told = client.delete("/api/inference/models/colours").json()
+        assert told["unloaded"] is True
+        assert queue()["running"] == 2  # each of them for the 30 s of its limit
+        assert client.delete("/api/inference/models/colours").json()["unloaded"] is False
+    served.process.kill()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_load_that_does_not_end_is_late_as_a_load(command, tmp_path):
+    endless_node(tmp_path / "never.onnx", at_load=True)
+    served = command("--workers", "1", MODEL_DIR=str(tmp_path), INFERENCE_TIMEOUT="700")
+    told = {"model_id": "never", "metadata": PLAIN}
+    response = httpx.post(f"{served.url}/api/inference/preload", json=told, timeout=180)
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "load_timeout")
+    assert response.json()["error"]["message"] == "Model 'never' was not loaded within 700 ms."
 
 
 def test_its_workers_end_with_it(served):

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from workbench.errors import WriteError
 from workbench.inference.metrics import BOUNDS_S, Metrics
-from workbench.service import journal
+from workbench.service import journal, traffic
 from workbench.settings import Settings
 
 
@@ -64,16 +64,24 @@ def test_metrics_are_what_was_counted(start, red):
     assert all(again[key] >= number for key, number in before.items())
 
 
-def test_strangers_cannot_fill_the_metrics(start, red):
+def test_strangers_cannot_fill_the_metrics(start, red, monkeypatch):
+    monkeypatch.setattr(traffic, "MOST_MODELS", 2)
     running = start()
-    for number in range(230):
+    for number in range(3):
         running.execute(red, model_id=f"m{number}")
+        running.client.get(f"/v2/models/n{number}")
+        told = {"model_id": f"o{number}", "model_path": "../x.onnx"}
+        running.client.post("/api/inference/preload", json=told)
+    assert running.execute("aGk=").status_code == 422
+    assert running.execute(red).status_code == 200
     for number in range(5):
         running.client.get(f"/nowhere/{number}")
     seen = scrape(running)
-    models = {dict(labels).get("model") for (name, labels) in seen}
-    assert len(models) <= 203
-    assert value(seen, "workbench_requests_total", model="other") == 30
+    total = "workbench_requests_total"
+    models = {dict(labels)["model"] for (name, labels) in seen if name == total}
+    assert models == {"", "colours", "other"}
+    assert value(seen, total, model="other") == 9
+    assert value(seen, total, model="colours") == 2
     assert value(seen, "workbench_requests_total", route="(none)", status="404") == 5
 
 

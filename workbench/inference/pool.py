@@ -23,7 +23,7 @@ from workbench.errors import (
     WorkerCrashedError,
 )
 from workbench.host import host
-from workbench.inference.crew import REWARM_S, Crew
+from workbench.inference.crew import UNLOAD_S, Crew
 from workbench.inference.errand import Errand, Outfit, Reply
 from workbench.inference.executor import LOAD_SHOWN_S, Job
 from workbench.inference.process import NotBegunError
@@ -137,11 +137,13 @@ class Pool:
         )
 
     def unload(self, model: Model) -> None:
-        """Close the model's session in each worker that has it."""
-        job = Job(model, 1, REWARM_S, None)
-        for _ in range(self.processes):
-            if self.holds(model):
-                self._ask("unload", None, job)
+        """Close the model's session in each worker that has it; one at work does so afterwards."""
+        self._crew.unload(
+            Errand(
+                model=self._reference(model), name=model.id, kind="unload", content=None,
+                top_k=1, timeout_s=UNLOAD_S,
+            )
+        )  # fmt: skip
 
     def live(self) -> tuple[str, ...]:
         """Return the ids of the models that are live in a worker, as far as answers tell."""

@@ -67,6 +67,7 @@ class Process:
     Attributes
     ----------
     live : models that it has opened, as far as answers tell, last used last: key → how to load it
+    leaving : models that it is to close when it is free: key → how
     in_hand : what it was given last and has not answered, if it died meanwhile
     errands : how many it was given
     began_s : when it was started, on the clock
@@ -79,6 +80,7 @@ class Process:
         self._most_live = outfit.hub.max_models
         self.began_s = clock()
         self.live: dict[str, Errand] = {}
+        self.leaving: dict[str, Errand] = {}
         self.in_hand: Errand | None = None
         self.errands = 0
         self.ready = False
@@ -177,7 +179,7 @@ class Process:
     def _note(self, errand: Errand) -> None:
         """Keep in mind what is live there: its hub lets the one go that was used least recently."""
         self.live.pop(errand.model.key, None)
-        if errand.kind == "unload":
+        if errand.kind == "unload" or errand.model.key in self.leaving:
             return
         self.live[errand.model.key] = replace(errand, kind="load", content=None)
         while len(self.live) > self._most_live:
@@ -358,5 +360,7 @@ def _stopped(errand: Errand, stops: Sequence[Stop]) -> WorkbenchError:
     """Return the error that the run itself would have ended with."""
     cancelled = next((stop for stop in stops if stop.cancelled), None)
     if cancelled is None and (late := next((s for s in stops if s.expired), None)) is not None:
+        if errand.kind == "load":
+            return LoadTimeoutError(errand.name, late.timeout_s or 0.0)
         return InferenceTimeoutError(errand.name, late.timeout_s or 0.0)
     return CancelledError(errand.what)

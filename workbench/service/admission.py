@@ -136,7 +136,7 @@ class Admission:
                     loop.call_soon_threadsafe(ended)
 
         future = loop.run_in_executor(self._pool, carried_out)
-        future.add_done_callback(_looked_at)
+        future.add_done_callback(looked_at)
         limit_s = None if stop.timeout_s is None else stop.remaining_s + GRACE_S
         done, _ = await asyncio.wait({future}, timeout=limit_s)
         if not done:
@@ -154,7 +154,7 @@ class Admission:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _looked_at(done: asyncio.Future[Any]) -> None:
+def looked_at(done: asyncio.Future[Any]) -> None:
     """Look at an error, so that nobody complains about one that is left behind."""
     if not done.cancelled():
         done.exception()

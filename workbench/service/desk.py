@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workbench.errors import UnsupportedInputsError
+from workbench.errors import InferenceTimeoutError, LoadTimeoutError, UnsupportedInputsError
 from workbench.host import resident_bytes
 from workbench.models.graph import describe
-from workbench.service.admission import Admission, unless_gone
-from workbench.service.engine import MOST_NAMES
+from workbench.service.admission import Admission, looked_at, unless_gone
+from workbench.service.engine import MOST_NAMES, Loading
 from workbench.service.gate import classified
 from workbench.service.intake import Item, Order, picture_bytes
 from workbench.service.journal import log
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 
     from workbench.inference.results import Result
     from workbench.models.model import Model
-    from workbench.service.engine import Engine
+    from workbench.service.engine import Engine, Loaded
     from workbench.service.policy import Policy
     from workbench.stopping import Stop
 
 T = TypeVar("T")
+
+#: Longest that the unloading of a model is waited for, in seconds.
+UNLOAD_S = 10.0
 
 
 class Desk:
@@ -41,12 +45,11 @@ class Desk:
     jobs : in the background and not ended, when that was last looked at; None where unknown
     """
 
-    def __init__(
-        self, engine: Engine, policy: Policy, *, workers: int, traffic: Traffic | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, policy: Policy, *, workers: int) -> None:
         self.engine, self.policy = engine, policy
-        self.traffic = Traffic() if traffic is None else traffic
+        self.traffic = Traffic(self._knows)
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
+        self._unloading = ThreadPoolExecutor(2, "workbench-unload")
         self.ready = self.draining = False
         self.jobs: int | None = None
         self.started_s = clock()
@@ -65,6 +68,9 @@ class Desk:
         if len(self._described) < MOST_NAMES:
             self._described.add(model_id)
         return model
+
+    def _knows(self, name: str) -> bool:
+        return self.engine.knows(name)
 
     # ── answering ─────────────────────────────────────────────────────────────────────────────
 
@@ -138,6 +144,58 @@ class Desk:
         turn = self.admission.run(work, timeout_s=limit_s, begun=_begun(request))
         return await unless_gone(request, turn)
 
+    async def load(
+        self,
+        model_id: str,
+        request: Request,
+        *,
+        first: Callable[[Stop], object] | None = None,
+        timeout_s: float | None = None,
+        **facts: Any,
+    ) -> Loaded:
+        """Load a model, in its turn.
+
+        Parameters
+        ----------
+        first : done before it, such as fetching the model
+        timeout_s : limit of all that; None for that of a request
+        facts : path, metadata and warmup of :meth:`~workbench.service.engine.Engine.preload`
+
+        Raises
+        ------
+        LoadTimeoutError : the limit ended the load
+        InferenceTimeoutError : it ended the waiting before it, or the warm-up after it
+        """
+        loading = Loading()
+
+        def work(stop: Stop) -> Loaded:
+            if first is not None:
+                first(stop)
+            return self.engine.preload(model_id, stop=stop, loading=loading, **facts)
+
+        try:
+            return await self.call(work, request, timeout_s=timeout_s)
+        except InferenceTimeoutError as error:
+            if not loading.under_way:
+                raise
+            raise LoadTimeoutError(model_id, error.limit_s) from error
+
+    async def unload(self, model_id: str) -> tuple[bool, int | None]:
+        """Close a model's session: whether it had one, and the bytes given back.
+
+        It waits neither for a run nor for anything else that takes its time.
+
+        Raises
+        ------
+        InferenceTimeoutError : it took longer than :data:`UNLOAD_S`, and goes on
+        """
+        work = asyncio.wrap_future(self._unloading.submit(self.engine.unload, model_id))
+        done, _ = await asyncio.wait({work}, timeout=UNLOAD_S)
+        if not done:
+            work.add_done_callback(looked_at)
+            raise InferenceTimeoutError(model_id, UNLOAD_S, what=f"Unloading {model_id!r}")
+        return work.result()
+
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
     def status(self) -> dict[str, Any]:
@@ -186,6 +244,7 @@ class Desk:
     def close(self) -> None:
         """Stop what runs, and let go of the engine."""
         self.admission.close()
+        self._unloading.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
 
 

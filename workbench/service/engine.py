@@ -46,6 +46,13 @@ MOST_NAMES = 1_000
 WARM_UP_RUNS = 10
 
 
+@dataclass(slots=True)
+class Loading:
+    """A preload that others look at; ``under_way`` from the begin of the load to its end."""
+
+    under_way: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What a preload did: whether the model was there, and seconds of its load and warm-up."""
@@ -94,6 +101,16 @@ class Engine:
         if store.is_path(model_id):
             raise UnknownModelError(model_id, self.hub.ids())
         return self.hub.handle(model_id)
+
+    def knows(self, model_id: str) -> bool:
+        """Say whether a model has this id; nothing is opened."""
+        if self.hub.named(model_id) is not None:
+            return True
+        try:
+            store.find(model_id, self.hub.shelves)
+        except WorkbenchError:
+            return False
+        return True
 
     # ── running ───────────────────────────────────────────────────────────────────────────────
 
@@ -154,8 +171,11 @@ class Engine:
         metadata: Mapping[str, Any] | None = None,
         warmup: bool = False,
         stop: Stop | None = None,
+        loading: Loading | None = None,
     ) -> Loaded:
         """Load a model, under a name of the client's choice where a path is given.
+
+        ``loading`` : told how far this is
 
         Raises
         ------
@@ -179,12 +199,15 @@ class Engine:
         if file is not None and model_id not in hub and len(hub) >= MOST_NAMES:
             raise BadRequestError("model_id", model_id, f"one of the {MOST_NAMES} names in use")
         cached = self._is_cached(model_id, file, named=metadata is not None or file is not None)
+        loading = Loading() if loading is None else loading
+        loading.under_way = True
         begun = clock()
         held = None if cached or not self._runner.isolated else self.live()
         with self._describing(model_id, given=file is not None or metadata is not None):
             model = self._runner.load(
                 model_id, path=file, metadata=metadata, timeout_s=_limit_s(stop), stop=stop
             )
+        loading.under_way = False
         self._note(model_id, file)
         self._count(model_id, held)
         load_s, warmup_s = clock() - begun, 0.0
