@@ -595,6 +595,22 @@ def test_a_model_is_unloaded_without_waiting_for_a_run(hub: ModelHub, runner: Ru
         assert made.live == ("mean",)
 
 
+def test_what_is_known_of_a_session_comes_with_the_answers(calm: Runner) -> None:
+    calm.unload("mean")
+    assert calm.sessions("mean") == ()
+    calm.classify(LIGHT, model="mean")
+    (first,) = calm.sessions("mean")
+    assert first.provider == "CPU"
+    calm.classify(LIGHT, model="mean")
+    assert calm.sessions("mean") == (first,)
+    (state,) = (state for state in calm.worker_states if not state.spare)
+    assert "mean" in state.models
+    assert not state.busy
+    assert state.resident_bytes > 1e7
+    plain = Runner(calm.hub)
+    assert (plain.processes, plain.worker_states, plain.sessions("dark")) == (0, (), ())
+
+
 def test_a_load_that_a_stop_ends_is_late_as_a_load(calm: Runner) -> None:
     with pytest.raises(errors.LoadTimeoutError, match="within 500 ms"):
         calm.load("never-up", stop=Stop(0.5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 import time
@@ -63,6 +64,34 @@ def test_status_knows_what_is_in_memory_elsewhere(served, red):
         assert client.get("/v2/models/colours/ready").status_code == 503
         assert client.delete("/api/inference/models/colours").json()["unloaded"] is False
     assert served.end(signal.SIGTERM) == 0
+
+
+def workers(client: httpx.Client) -> list[dict]:
+    return client.get("/api/inference/status").json()["workers"]
+
+
+def test_status_and_metrics_tell_of_the_workers(served, red):
+    good = {"model_id": "colours", "input": {"data": red}}
+    with httpx.Client(base_url=served.url, timeout=180) as client:
+        assert client.post("/api/inference/execute", json=good).status_code == 200
+        assert until(lambda: [one["memory_bytes"] > 1e7 for one in workers(client)] == [True] * 3)
+        told = client.get("/api/inference/status").json()
+        (model,) = told["models"]
+        assert model["provider"] == "CPU"
+        assert model["threads"] >= 1
+        assert model["memory_bytes"] >= 0
+        assert told["cache"]["max_models"] == 6  # three each
+        assert {one["spare"] for one in told["workers"]} == {False, True}
+        assert [one["models"] for one in told["workers"]] == [["colours"], ["colours"], []]
+        assert not any(one["busy"] for one in told["workers"])
+        (row,) = [r for r in client.get("/api/inference/models").json()["models"]
+                  if r["id"] == "colours"]  # fmt: skip
+        assert (row["state"], row["provider"]) == ("live", "CPU")
+        seen = client.get("/metrics").text
+        held = float(re.search(r"\nworkbench_workers_resident_bytes (\S+)", seen)[1])
+        assert held > 3e7
+        client.delete("/api/inference/models/colours")
+        assert not any(one["models"] for one in workers(client))
 
 
 def test_what_a_request_said_of_a_model_is_forgotten_in_every_worker(served, red):

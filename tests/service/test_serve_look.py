@@ -53,6 +53,11 @@ def test_metrics_are_what_was_counted(start, red):
     assert value(seen, "workbench_stage_seconds_count", **stage) == 5
     assert value(seen, "workbench_stage_seconds_bucket", le="+Inf", **stage) == 5
     assert value(seen, "workbench_stage_seconds_sum", **stage) > 0
+    waited = {"model": "colours", "stage": "queue"}
+    assert value(seen, "workbench_stage_seconds_count", **waited) == 5
+    assert value(seen, "workbench_stage_seconds_bucket", le="+Inf", **waited) == 5
+    assert value(seen, "workbench_stage_seconds_count", model="colours", stage="total") == 5
+    assert running.client.get("/api/inference/status").json()["latency_ms"]["queue"]["n"] == 5
     assert value(seen, "workbench_cache_misses_total") == 1
     assert value(seen, "workbench_models_live") == 1
     assert value(seen, "workbench_queue_limit") == 64

@@ -71,6 +71,11 @@ class Crew:
         with self._state:
             return tuple(self._members)
 
+    @property
+    def spare(self) -> Process | None:
+        """The worker that is held in readiness."""
+        return self._spare
+
     # ── who has whom ──────────────────────────────────────────────────────────────────────────
 
     def take(self, errand: Errand, stops: Sequence[Stop], *, elsewhere: bool = False) -> Process:

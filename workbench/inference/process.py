@@ -41,6 +41,7 @@ from workbench.timing import clock
 from workbench.units import size
 
 if TYPE_CHECKING:
+    from workbench.models.session import SessionFacts
     from workbench.stopping import Stop
 
 #: Longest that a process may take to start, in seconds: an import from a slow disk.
@@ -67,6 +68,7 @@ class Process:
     Attributes
     ----------
     live : models that it has opened, as far as answers tell, last used last: key → how to load it
+    facts : of their sessions: key → what was told last
     leaving : models that it is to close when it is free: key → how
     in_hand : what it was given last and has not answered, if it died meanwhile
     errands : how many it was given
@@ -80,6 +82,7 @@ class Process:
         self._most_live = outfit.hub.max_models
         self.began_s = clock()
         self.live: dict[str, Errand] = {}
+        self.facts: dict[str, SessionFacts] = {}
         self.leaving: dict[str, Errand] = {}
         self.in_hand: Errand | None = None
         self.errands = 0
@@ -171,6 +174,8 @@ class Process:
             if self._at_work:
                 self.kill()
         if not isinstance(reply.value, WorkbenchError):
+            if reply.facts is not None:
+                self.facts[errand.model.key] = reply.facts
             self._note(errand)
         for warning in reply.warned:
             warnings.warn(warning, stacklevel=2)

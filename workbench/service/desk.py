@@ -17,7 +17,7 @@ from workbench.service.gate import classified
 from workbench.service.intake import Item, Order, picture_bytes
 from workbench.service.journal import log
 from workbench.service.problem import envelope
-from workbench.service.traffic import Traffic
+from workbench.service.traffic import Stages, Traffic
 from workbench.timing import clock
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Desk:
     def __init__(self, engine: Engine, policy: Policy, *, workers: int) -> None:
         self.engine, self.policy = engine, policy
         self.traffic = Traffic(self._knows)
+        self.stages = Stages()
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
         self._unloading = ThreadPoolExecutor(2, "workbench-unload")
         self.ready = self.draining = False
@@ -126,6 +127,7 @@ class Desk:
         result, stages = await self.admission.run(
             work, timeout_s=order.timeout_s, begun=begun, admitted=admitted
         )
+        self.stages.add(order.model_id, stages)
         return answered(result, stages, clock() - (asked if begun is None else begun))
 
     def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
@@ -141,8 +143,16 @@ class Desk:
     ) -> T:
         """Do something else that blocks (a load, a run on tensors), in its turn."""
         limit_s = self.policy.timeout_s if timeout_s is None else timeout_s
-        turn = self.admission.run(work, timeout_s=limit_s, begun=_begun(request))
-        return await unless_gone(request, turn)
+        asked = clock()
+
+        def timed(stop: Stop) -> tuple[T, float]:
+            started = clock()
+            return work(stop), started - asked
+
+        turn = self.admission.run(timed, timeout_s=limit_s, begun=_begun(request))
+        answer, waited_s = await unless_gone(request, turn)
+        self.stages.add(getattr(request.state, "model", ""), {"queue": waited_s})
+        return answer
 
     async def load(
         self,
@@ -202,13 +212,14 @@ class Desk:
         """Return what is in memory, how busy the service is, what it did, and its limits."""
         metrics, admission, policy = self.engine.metrics, self.admission, self.policy
         latency = {}
-        for stage in metrics.stages():
-            samples = metrics.samples(stage)
+        seen = [self.stages.samples(stage) for stage in self.stages.names()]
+        seen += [metrics.samples(stage) for stage in metrics.stages()]
+        for samples in seen:
             row: dict[str, float | int | None] = {"n": samples.n}
             for p in (0.5, 0.9, 0.99):
                 value_s = samples.percentile_s(p)
                 row[f"p{round(100 * p)}_ms"] = None if isnan(value_s) else 1e3 * value_s
-            latency[stage] = row
+            latency[samples.what] = row
         requests, inputs = self.traffic.batches()
         return {
             "ready": self.ready,

@@ -33,11 +33,13 @@ from workbench.units import shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.inference.executor import WorkerState
     from workbench.inference.metrics import Metrics
     from workbench.inference.runner import Runner
     from workbench.models.cache import CacheInfo
     from workbench.models.hub import ModelHub
     from workbench.models.model import Model
+    from workbench.models.session import SessionFacts
     from workbench.stopping import Stop
 
 #: Models that may be given a name by requests: each costs a little memory, loaded or not.
@@ -341,9 +343,25 @@ class Engine:
         """Describe every model, a row each."""
         held = self.live()
         return [
-            {**row, "state": "live"} if row["id"] in held and row["state"] == "cold" else row
+            self._elsewhere(row) if row["id"] in held and row["state"] == "cold" else row
             for row in self.hub.rows()
         ]
+
+    def _elsewhere(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Describe a model that is live in other processes; its memory is that of all of them."""
+        told: tuple[SessionFacts, ...] = ()
+        with suppress(WorkbenchError):  # its file has gone
+            told = self._runner.sessions(self.model(row["id"]))
+        if not told:
+            return {**row, "state": "live"}
+        grown = [facts.memory_bytes for facts in told if facts.memory_bytes is not None]
+        return {
+            **row,
+            "state": "live",
+            "provider": told[-1].provider,
+            "threads": told[-1].threads,
+            "memory_bytes": sum(grown) if grown else None,
+        }
 
     def live(self) -> frozenset[str]:
         """Return the ids of the models in memory where they run."""
@@ -366,12 +384,18 @@ class Engine:
         info = self.hub.cache_info()
         if not self._runner.isolated:
             return info
+        number = self._runner.processes  # each has room for as many
         live = [row["size_bytes"] for row in self.rows() if row["state"] == "live"]
         with self._lock:
             return replace(
                 info, hits=self._hits, misses=self._misses, evictions=self._evictions,
-                live=len(live), bytes=sum(live),
+                live=len(live), bytes=sum(live), max_models=number * info.max_models,
+                max_bytes=None if info.max_bytes is None else number * info.max_bytes,
             )  # fmt: skip
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """Return what each worker process is about; nothing where models run in this one."""
+        return self._runner.worker_states
 
     def status(self) -> dict[str, Any]:
         """Return what is in memory, and how the cache has done."""
@@ -397,6 +421,15 @@ class Engine:
                 "bytes": info.bytes,
                 "max_bytes": info.max_bytes,
             },
+            "workers": [
+                {
+                    "models": list(worker.models),
+                    "busy": worker.busy,
+                    "memory_bytes": worker.resident_bytes,
+                    "spare": worker.spare,
+                }
+                for worker in self.workers()
+            ],
         }
 
     def close(self) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from workbench.inference.metrics import Tally
+from workbench.inference.metrics import Metrics, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workbench.timing import Samples
 
 #: Models that are told apart; all others count as "other", and so do names that are no model's.
 MOST_MODELS = 200
@@ -29,6 +34,29 @@ class Served:
     status: int
     code: str
     model: str
+
+
+class Stages:
+    """How long the stages took that are the service's own, such as the queue, by model."""
+
+    def __init__(self) -> None:
+        self._metrics = Metrics()
+
+    def add(self, model: str, stages: Mapping[str, float]) -> None:
+        """Count the stages of one input, in seconds by name."""
+        self._metrics.add(model, stages, 0.0)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the stages seen."""
+        return tuple(name for name in self._metrics.stages() if name != "total")
+
+    def samples(self, stage: str) -> Samples:
+        """Return the most recent durations of a stage."""
+        return self._metrics.samples(stage)
+
+    def tallies(self) -> dict[tuple[str, str], Tally]:
+        """Return all durations, counted by class: (model, stage) → tally."""
+        return {key: t for key, t in self._metrics.tallies().items() if key[1] != "total"}
 
 
 class Traffic:
