@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import workbench as wb
 from workbench.errors import WriteError
 from workbench.inference.metrics import BOUNDS_S, Metrics
 from workbench.service import journal, traffic
+from workbench.service.engine import Engine
 from workbench.settings import Settings
 
 
@@ -67,6 +70,20 @@ def test_metrics_are_what_was_counted(start, red):
     assert value(again, total, route="/metrics") == 1
     before = {k: v for k, v in seen.items() if k[0].endswith(("_total", "_count", "_bucket"))}
     assert all(again[key] >= number for key, number in before.items())
+
+
+def test_the_memory_of_a_model_is_that_of_all_its_workers(shelf, monkeypatch):
+    runner = wb.Runner(wb.ModelHub(model_dir=shelf, graph_cache=False))
+    facts = runner.load("colours").session
+    runner.unload("colours")
+    told = [replace(facts, memory_bytes=grown) for grown in (3, None, 4)]
+    monkeypatch.setattr(wb.Runner, "live", property(lambda _: ("colours",)))
+    monkeypatch.setattr(wb.Runner, "sessions", lambda *_: told)
+    (model,) = Engine(runner).status()["models"]
+    assert (model["model_id"], model["memory_bytes"]) == ("colours", 7)
+    assert (model["provider"], model["threads"]) == (facts.provider, facts.threads)
+    del told[0], told[1]
+    assert Engine(runner).status()["models"][0]["memory_bytes"] is None
 
 
 def test_strangers_cannot_fill_the_metrics(start, red, monkeypatch):

@@ -199,6 +199,7 @@ class Desk:
         ------
         InferenceTimeoutError : it took longer than :data:`UNLOAD_S`, and goes on
         """
+        self._described.discard(model_id)  # it may be described anew
         work = asyncio.wrap_future(self._unloading.submit(self.engine.unload, model_id))
         done, _ = await asyncio.wait({work}, timeout=UNLOAD_S)
         if not done:
