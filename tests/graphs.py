@@ -178,6 +178,35 @@ def deadly_when_dark(path: Path) -> Path:
     return _scored(nodes, weights, path)
 
 
+def endless_when_dark(path: Path) -> Path:
+    """Loop for (practically) ever if a picture of the batch has no red at all; else not once."""
+    body = h.make_graph(
+        [
+            h.make_node("Identity", ["go"], ["go_on"]),
+            h.make_node("Add", ["carried", "nothing"], ["next"]),
+        ],
+        "body",
+        [_port("i", [], T.INT64), _port("go", [], T.BOOL), _port("carried", [])],
+        [_port("go_on", [], T.BOOL), _port("next", [])],
+    )
+    nodes = [
+        h.make_node("Slice", ["flat", "from", "to", "axis"], ["reds"]),
+        h.make_node("ReduceMin", ["reds"], ["darkest"], keepdims=0),
+        h.make_node("Equal", ["darkest", "nothing"], ["dark"]),
+        h.make_node("Where", ["dark", "many", "none"], ["rounds"]),
+        h.make_node("Loop", ["rounds", "", "nothing"], ["extra"], body=body),
+    ]
+    weights = {
+        "from": np.array([0], np.int64),
+        "to": np.array([1], np.int64),
+        "axis": np.array([1], np.int64),
+        "many": np.array(2**40, np.int64),
+        "none": np.array(0, np.int64),
+        "nothing": np.array(0, np.float32),
+    }
+    return _scored(nodes, weights, path)
+
+
 def deadly_to_load(path: Path) -> Path:
     """Have the engine divide the least int64 by −1 while it folds constants: SIGFPE at load."""
     nodes = [
@@ -228,3 +257,25 @@ def hungry(path: Path, *, megabytes: int = 3000) -> Path:
     ]  # fmt: skip
     weights = {"none": np.zeros(1, np.int64), "size": np.array([megabytes * 250_000], np.int64)}
     return _scored(nodes, weights, path)
+
+
+def same(path: Path, kind: int) -> Path:
+    """Give back what comes in, of any shape with two axes, in the type that it has."""
+    ports = [_port("x", ["n", "m"], kind)], [_port("y", ["n", "m"], kind)]
+    return save(path, [h.make_node("Identity", ["x"], ["y"])], *ports)
+
+
+def large(path: Path) -> Path:
+    """Give as many zeros as is asked for, and how many those are."""
+    nodes = [
+        h.make_node("ConstantOfShape", ["x"], ["zeros"]),
+        h.make_node("Size", ["zeros"], ["number"]),
+    ]
+    ports = [_port("x", [1], T.INT64)], [_port("zeros", ["n"]), _port("number", [], T.INT64)]
+    return save(path, nodes, *ports)
+
+
+def listing(path: Path) -> Path:
+    """Answer with a list of tensors rather than with one."""
+    ports = [_port("x", ["n"])], [h.make_tensor_sequence_value_info("y", T.FLOAT, None)]
+    return save(path, [h.make_node("SequenceConstruct", ["x", "x"], ["y"])], *ports)

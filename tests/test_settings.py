@@ -36,6 +36,8 @@ READ = {
     "workers": ("WORKERS", "3", 3),
     "preload_models": ("PRELOAD_MODELS", "a, b", ("a", "b")),
     "queue_limit": ("QUEUE_LIMIT", "0", 0),
+    "dynamic_batching": ("DYNAMIC_BATCHING", "on", "on"),
+    "batch_delay": ("BATCH_DELAY", "0.5", 0.5),
     "rate_limit": ("RATE_LIMIT", "10/second", "10/second"),
     "allowed_hosts": ("ALLOWED_HOSTS", "lab.example", ("lab.example",)),
     "cors_origins": ("CORS_ORIGINS", "https://lab.example", ("https://lab.example",)),

@@ -77,6 +77,9 @@ class Settings(Displayable, BaseSettings):
     workers : worker processes of the service; None for one more than the machine has threads
     preload_models : loaded and warmed up before the service says that it is ready
     queue_limit : requests that may wait
+    dynamic_batching : whether pictures of one model that wait at the same time share a run: on,
+        off, or auto, for models that something other than the processor runs
+    batch_delay : longest that a picture waits for others while a worker is free, in milliseconds
     rate_limit : of each key, such as ``600/minute``; empty for none
     allowed_hosts : names under which the service may be asked for; ``*`` for any
     cors_origins : pages that may ask from a browser, such as ``https://lab.example``
@@ -141,6 +144,10 @@ class Settings(Displayable, BaseSettings):
     workers: int | None = Field(None, ge=1, le=1024, validation_alias=_named("WORKERS"))
     preload_models: _Words = Field((), validation_alias=_named("PRELOAD_MODELS"))
     queue_limit: int = Field(64, ge=0, validation_alias=_named("QUEUE_LIMIT"))
+    dynamic_batching: Literal["auto", "on", "off"] = Field(
+        "auto", validation_alias=_named("DYNAMIC_BATCHING")
+    )
+    batch_delay: float = Field(2, ge=0, le=10_000, validation_alias=_named("BATCH_DELAY"))
     rate_limit: str = Field("", validation_alias=_named("RATE_LIMIT"))
     allowed_hosts: _Words = Field((), validation_alias=_named("ALLOWED_HOSTS"))
     cors_origins: _Words = Field((), validation_alias=_named("CORS_ORIGINS"))
@@ -269,7 +276,11 @@ def _text(name: str, value: object) -> str:
         case _, None | "":
             return "not set"
         case (
-            "inference_timeout" | "download_timeout" | "body_timeout" | "drain_timeout",
+            "inference_timeout"
+            | "download_timeout"
+            | "body_timeout"
+            | "drain_timeout"
+            | "batch_delay",
             float() | int(),
         ):
             return seconds(value / 1000)

@@ -50,10 +50,20 @@ def test_it_shows_itself_empty_and_full() -> None:
     assert filled(40).plot().axes
 
 
+def test_runs_are_counted_by_how_many_inputs_shared_them() -> None:
+    metrics = filled(2)
+    for _ in range(8):
+        metrics.add("m", {"inference": 0.002}, 0.01, 4)
+    assert dict(metrics.runs) == {1: 2, 4: 2}
+    metrics.add("m", {"inference": 0.002}, 0.01, 4)  # the others of its run failed
+    assert dict(metrics.runs) == {1: 2, 4: 3}
+
+
 def test_a_reset_forgets_everything() -> None:
     metrics = filled(3)
     metrics.reset()
     assert metrics.count == 0
+    assert dict(metrics.runs) == {}
     assert metrics.stages() == ()
     assert metrics.errors["corrupt_image"] == 0
 

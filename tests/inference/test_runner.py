@@ -245,6 +245,21 @@ def test_run_gives_raw_outputs_for_a_dict(runner: Runner, tmp_path: Path) -> Non
         runner.classify(wb.example("cat"), model=path)
 
 
+@pytest.mark.parametrize("isolated", [False, True])
+def test_of_raw_outputs_some_are_asked_for_within_a_limit(tmp_path, isolated):
+    path = graphs.large(tmp_path / "large.onnx")
+    with wb.Runner(ModelHub(graph_cache=False), isolated=isolated) as runner:
+        feeds = {"x": np.array([1000])}
+        assert runner.outputs(feeds, path, most_bytes=4008).arrays.keys() == {"zeros", "number"}
+        with pytest.raises(errors.OutputUnsupportedError, match=r"4,008 bytes .*'zeros'"):
+            runner.outputs(feeds, path, most_bytes=4007)
+        few = runner.outputs(feeds, path, names=["number"], most_bytes=8)
+        assert few.arrays == {"number": 1000}
+        for names in ([], ["number", "nothing"]):
+            with pytest.raises(errors.ConfigError, match="some of 'zeros' and 'number'"):
+                runner.outputs(feeds, path, names=names)
+
+
 def test_a_cold_model_shows_its_load_as_a_stage(runner: Runner) -> None:
     cold = runner.classify(wb.example("cat"), model="cifar10")
     warm = runner.classify(wb.example("cat"), model="cifar10")

@@ -38,11 +38,13 @@ class Running:
         models: tuple[str, ...] = (),
         head_s: float | None = None,
         redis_url: str = "",
+        isolated: bool = False,
         **rules: Any,
     ) -> None:
         policy = replace(Policy(), **rules)
+        runner = wb.Runner(hub, isolated=isolated, processes=workers if isolated else None)
         self.app = create_app(
-            wb.Runner(hub), policy=policy, workers=workers, models=models, redis_url=redis_url
+            runner, policy=policy, workers=workers, models=models, redis_url=redis_url
         )
         self.desk = self.app.state.desk
         sock = listen("127.0.0.1", 0)
@@ -87,8 +89,8 @@ def start(shelf) -> Iterator[Callable[..., Running]]:
     """Return what starts a service in this process; all are ended with the session."""
     begun: list[Running] = []
 
-    def begin(**rules: Any) -> Running:
-        running = Running(wb.ModelHub(model_dir=shelf, graph_cache=False), **rules)
+    def begin(folder: Path = shelf, **rules: Any) -> Running:
+        running = Running(wb.ModelHub(model_dir=folder, graph_cache=False), **rules)
         begun.append(running)
         return running
 

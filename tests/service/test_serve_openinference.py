@@ -9,7 +9,8 @@ import pytest
 
 from workbench.errors import BadRequestError
 from workbench.service.keyring import Keyring
-from workbench.service.tensor import classes_of, read_inputs, written
+from workbench.service.output import Writing, classes_of
+from workbench.service.tensor import Wanted, read_inputs
 
 triton = pytest.importorskip("tritonclient.http", reason="not installable: tritonclient[http]")
 from tritonclient.utils import InferenceServerException  # noqa: E402
@@ -148,6 +149,46 @@ def test_what_is_wrong_is_told_in_the_clients_own_exception(client, call, status
     assert words in caught.value.message()
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda c: c.get_system_shared_memory_status(), "no extension system_shared_memory"),
+        (lambda c: c.register_system_shared_memory("r", "/r", 64), "system_shared_memory"),
+        (lambda c: c.unregister_cuda_shared_memory(), "no extension cuda_shared_memory"),
+        (lambda c: c.get_log_settings(), "no extension logging"),
+        (lambda c: c.get_trace_settings(), "no extension trace"),
+    ],
+)
+def test_an_extension_that_is_not_here_is_named(client, call, words):
+    with pytest.raises(InferenceServerException, match=words) as caught:
+        call(client)
+    assert caught.value.status() == "404"
+
+
+def test_tensors_in_shared_memory_are_refused(client):
+    tensor = triton.InferInput("images", [1, 3, 8, 8], "FP32")
+    tensor.set_shared_memory("region", 768)
+    output = triton.InferRequestedOutput("logits")
+    output.set_shared_memory("region", 12)
+    for inputs, outputs in (([tensor], None), (feed(GREEN), [output])):
+        with pytest.raises(InferenceServerException, match="shared memory") as caught:
+            client.infer("colours", inputs, outputs=outputs)
+        assert caught.value.status() == "400"
+
+
+def test_a_sequence_is_refused_since_no_model_keeps_a_state(client):
+    with pytest.raises(InferenceServerException, match="sequence_id") as caught:
+        client.infer("colours", feed(GREEN), sequence_id=7, sequence_start=True)
+    assert caught.value.status() == "400"
+
+
+def test_a_client_may_ask_for_less_time(client):
+    with pytest.raises(InferenceServerException, match="was stopped") as caught:
+        client.infer("endless", feed(GREEN), timeout=50_000)  # microseconds
+    assert caught.value.status() == "504"
+    assert client.infer("colours", feed(GREEN), timeout=60_000_000).as_numpy("logits").shape
+
+
 def test_a_key_goes_with_every_call(start):
     key = "correct-horse-battery"
     running = start(keys=Keyring([key]))
@@ -161,6 +202,14 @@ def test_a_key_goes_with_every_call(start):
 
 
 # ── the wire ──────────────────────────────────────────────────────────────────────────────────
+
+
+def written(array: np.ndarray, *, binary: bool) -> tuple[dict, bytes]:
+    """Write one output, and take it apart again: what JSON says of it, and its bytes."""
+    writing = Writing("m")
+    writing.add(Wanted("x", binary, 0), array)
+    body, head = writing.body({"id": ""})
+    return json.loads(body[:head])["outputs"][0], b"" if head is None else body[head:]
 
 
 def part(**more):
@@ -187,6 +236,12 @@ def part(**more):
         ({"inputs": [part(datatype="UINT8", data=[256, 0])]}, b""),
         ({"inputs": [part(datatype="INT64", data=[0.5, 0])]}, b""),
         ({"inputs": [part(datatype="BYTES", data=[1, 2])]}, b""),
+        ({"inputs": [part(datatype="BYTES", data=["\ud800", "a"])]}, b""),
+        ({"inputs": [part(name="\ud800")]}, b""),
+        ({"inputs": [part(name=f"x{i}") for i in range(1_001)]}, b""),
+        ({"inputs": [part(data=[[]] * 3)]}, b""),
+        ({"inputs": [part(data=[[1, 2], []])]}, b""),
+        ({"inputs": [part(shape=[1] * 33, data=[1])]}, b""),
         ({"inputs": [part()]}, b"left over"),
         ({"inputs": [part(parameters={"binary_data_size": 8})]}, b"1234"),
         ({"inputs": [part(parameters={"binary_data_size": 4})]}, b"1234"),
@@ -205,8 +260,7 @@ def test_a_request_that_does_not_add_up_is_a_bad_request(told, tail):
 def test_every_type_survives_the_wire(kind):
     array = np.array([[0, 1], [2, 3]]).astype(kind)
     for binary in (True, False):
-        told, tail = written(array, "x", binary=binary)
-        told = json.loads(json.dumps(told))
+        told, tail = written(array, binary=binary)
         back = read_inputs({"inputs": [told]}, memoryview(tail))["x"]
         assert back.dtype == array.dtype
         assert np.array_equal(back, array)
@@ -215,16 +269,16 @@ def test_every_type_survives_the_wire(kind):
 def test_strings_survive_the_wire():
     array = np.array([["a", "é"], ["", "日本"]], dtype=object)
     for binary in (True, False):
-        told, tail = written(array, "x", binary=binary)
+        told, tail = written(array, binary=binary)
         assert told["datatype"] == "BYTES"
         assert read_inputs({"inputs": [told]}, memoryview(tail))["x"].tolist() == array.tolist()
 
 
 def test_nan_goes_out_as_bytes_and_never_as_json():
     array = np.array([np.nan, 1.0], np.float32)
-    assert len(written(array, "x", binary=True)[1]) == 8
+    assert len(written(array, binary=True)[1]) == 8
     with pytest.raises(BadRequestError, match="binary_data"):
-        written(array, "x", binary=False)
+        written(array, binary=False)
 
 
 def test_more_classes_than_there_are_gives_all_best_first():

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 import workbench as wb
+from workbench.service.keyring import Keyring
 
 API = Path(wb.__file__).parent.parent / "docs" / "API.md"
 KEY = "a-key-of-the-tests-1234"
@@ -88,6 +89,45 @@ def test_the_schema_describes_bodies_and_errors(service):
     body = execute["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {"model_id", "input", "options"}
     assert "`queue_full`" in execute["responses"]["503"]["description"]
+
+
+def operations(schema):
+    return [
+        (path, method.upper(), told)
+        for path, methods in schema["paths"].items()
+        for method, told in methods.items()
+    ]
+
+
+def test_the_schema_describes_what_the_gate_and_a_body_may_answer(service):
+    for path, method, told in operations(service.client.get("/openapi.json").json()):
+        if path == "/health":
+            continue
+        assert {"401", "429"} <= told["responses"].keys(), (method, path)
+        if "requestBody" in told:
+            needed = {"400", "408", "413", "415", "503"}
+            assert needed <= told["responses"].keys(), (method, path)
+
+
+def test_the_schema_says_how_a_key_is_sent_and_where_one_is_needed(start, service):
+    keyed = start(keys=Keyring([KEY]))
+    schema = httpx.get(f"{keyed.url}/openapi.json", headers={"X-API-Key": KEY}).json()
+    assert {way for one in schema["security"] for way in one} == {"bearer", "key", "basic"}
+    for path, method, told in operations(schema):
+        strange = httpx.request(method, keyed.url + path)
+        if told.get("security") == []:
+            assert strange.status_code == 200, path
+        else:
+            assert strange.status_code == 401, path
+    ways = schema["components"]["securitySchemes"]
+    assert ways["key"] == {"type": "apiKey", "in": "header", "name": "X-API-Key"}
+    named = {"bearer": {"Authorization": f"Bearer {KEY}"}, "key": {"X-API-Key": KEY}}
+    for way in ways:
+        sent = {"auth": ("anyone", KEY)} if way == "basic" else {"headers": named[way]}
+        assert httpx.get(f"{keyed.url}/v2", **sent).status_code == 200, way
+    assert "X-API-Key" in httpx.get(f"{keyed.url}/docs", headers=named["key"]).text
+    assert "security" not in service.client.get("/openapi.json").json()
+    assert "X-API-Key" not in service.client.get("/docs").text
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])

@@ -151,7 +151,10 @@ class _Worker:
         return facts
 
     def _done(self, errand: Errand, model: Model, stop: Stop) -> Any:
-        job = Job(model, errand.top_k, errand.timeout_s, stop)
+        job = Job(
+            model, errand.top_k, errand.timeout_s, stop,
+            outputs=errand.outputs, most_bytes=errand.most_bytes,
+        )  # fmt: skip
         content: Any = errand.content
         match errand.kind:
             case "one":

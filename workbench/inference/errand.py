@@ -56,6 +56,7 @@ class Errand:
     kind : ``one``, ``many``, ``tensor``, ``outputs``, ``load``, ``unload`` or ``warm_up``
     top_k : classes in an answer
     timeout_s : limit of a load and of a run, in seconds
+    outputs, most_bytes : of raw outputs: which ones (None: all), and most bytes of all together
     stop_s : the limit of the caller's stop, and what is left of it, in seconds; None for none
     """
 
@@ -65,6 +66,8 @@ class Errand:
     content: Parcel | list[Parcel] | NDArray[Any] | dict[str, NDArray[Any]] | int | None
     top_k: int
     timeout_s: float
+    outputs: tuple[str, ...] | None = None
+    most_bytes: int | None = None
     stop_s: tuple[float, float] | None = None
 
     @property

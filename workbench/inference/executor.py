@@ -20,9 +20,11 @@ import numpy as np
 
 from workbench.errors import (
     CancelledError,
+    EngineMemoryError,
     InferenceError,
     InputMismatchError,
     OutputNotFiniteError,
+    OutputUnsupportedError,
     WorkbenchError,
 )
 from workbench.inference.batch import Prepared, filled, labels_for, prepared, rows_of
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 #: Loading faster than this is finding the model live, and no stage of its own (seconds).
 LOAD_SHOWN_S = 1e-3
 
+#: Errors of a run of several inputs after which each is tried alone.
+_ALONE = (InferenceError, InputMismatchError, EngineMemoryError)
+
 #: What is told of one item of a batch: stages so far, name, what is kept of its source.
 Told = tuple[dict[str, float], str, "Kept | None"]
 
@@ -60,6 +65,8 @@ class Job:
     timeout_s: float
     stop: Stop | None
     turned: Pipeline | None = None  # in place of the model's own preprocessing
+    outputs: tuple[str, ...] | None = None  # of those that are raw; None for all
+    most_bytes: int | None = None  # that raw outputs may have together
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,8 @@ class Executor(Protocol):
         """Close the model's session and give its memory back."""
         ...
 
-    def holds(self, model: Model) -> bool:
-        """Say whether the model is live here."""
+    def holds(self, model: Model, *, everywhere: bool = False) -> bool:
+        """Say whether the model is live here; of several processes in one, or in each."""
         ...
 
     def live(self) -> tuple[str, ...]:
@@ -277,7 +284,7 @@ class InProcess:
         except WorkbenchError as error:
             if job.stop is not None and job.stop.over:
                 raise
-            if len(told) > 1 and isinstance(error, (InferenceError, InputMismatchError)):
+            if len(told) > 1 and isinstance(error, _ALONE):
                 single = zip(batch, told, strict=True)
                 return [self._answer_all(b[None], [t], job)[0] for b, t in single]
             failed: list[Result | Failure] = []
@@ -354,7 +361,7 @@ class InProcess:
             stages["postprocessing"] = now - begun
             begun = now
             total_s = now - started if single else sum(stages.values())  # type: ignore[operator]
-            self.metrics.add(model.id, stages, total_s)
+            self.metrics.add(model.id, stages, total_s, n)
             score = found.outside
             outside = None if rule is None or score is None else Outside.among(
                 rule.others, score, rule.threshold, rule.score, rule.note
@@ -372,7 +379,7 @@ class InProcess:
         """Run a model on ready arrays and return what it gives."""
         asked = clock()
         model, tell = job.model, self._tell
-        names = [port.name for port in model.outputs]
+        names = [port.name for port in model.outputs] if job.outputs is None else [*job.outputs]
         try:
             if tell is not None:
                 tell("load")
@@ -383,6 +390,8 @@ class InProcess:
                 before = clock()
                 values = session.run(feeds, names, timeout_s=job.timeout_s, stop=job.stop)
                 stages = {"inference": clock() - before}
+            if job.most_bytes is not None:
+                _check_size(dict(zip(names, values, strict=True)), job)
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
@@ -428,7 +437,7 @@ class InProcess:
         """Close the model's session and give its memory back."""
         return self.hub.unload(model)
 
-    def holds(self, model: Model) -> bool:
+    def holds(self, model: Model, *, everywhere: bool = False) -> bool:
         """Say whether the model is live here."""
         return self.hub.state_of(model) == "live"
 
@@ -461,6 +470,25 @@ class InProcess:
 
     def close(self) -> None:
         """Do nothing: the sessions are the hub's."""
+
+
+def _check_size(values: Mapping[str, Any], job: Job) -> None:
+    """Refuse raw outputs that are too large, before they are sent anywhere."""
+    sizes = {name: _size_bytes(value) for name, value in values.items()}
+    if (seen := sum(sizes.values())) > (most := job.most_bytes or 0):
+        largest = max(sizes, key=sizes.__getitem__)
+        raise OutputUnsupportedError(
+            job.model.id, f"{seen:,} bytes (the largest: {largest!r})",
+            f"at most {most:,} bytes in one answer: ask for fewer outputs, or send less at a time",
+        )  # fmt: skip
+
+
+def _size_bytes(value: Any) -> int:
+    """Return what a raw output takes; of strings, the characters; of what is no array, nothing."""
+    if not isinstance(value, np.ndarray):
+        return 0
+    texts = sum(map(len, value.flat)) if value.dtype.kind == "O" else 0
+    return value.nbytes + texts
 
 
 _END = object()

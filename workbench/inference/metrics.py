@@ -94,16 +94,24 @@ class Metrics(Displayable):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         #: answers that are not counted in yet: they are together, as that is faster
-        self._fresh: deque[tuple[str, Mapping[str, float], float]] = deque()
+        self._fresh: deque[tuple[str, Mapping[str, float], float, int]] = deque()
         self._stages: defaultdict[str, _Recent] = defaultdict(_Recent)
         self._models: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
+        self._sharing: Counter[int] = Counter()
         self._tallies: defaultdict[str, defaultdict[str, Tally]] = defaultdict(_by_stage)
 
-    def add(self, model: str, parts: Mapping[str, float], total_s: float) -> None:
-        """Record one answered input: seconds by stage (the mapping is kept), and the whole."""
+    def add(self, model: str, parts: Mapping[str, float], total_s: float, batch: int = 1) -> None:
+        """Record one answered input.
+
+        Parameters
+        ----------
+        parts : seconds by stage; the mapping is kept
+        total_s : the whole
+        batch : inputs that shared the run
+        """
         fresh = self._fresh
-        fresh.append((model, parts, total_s))
+        fresh.append((model, parts, total_s, batch))
         if len(fresh) >= _TOGETHER:
             with self._lock:
                 self._count_in()
@@ -112,8 +120,9 @@ class Metrics(Displayable):
         """Count in what came since the last time; the lock is held."""
         fresh = self._fresh
         while fresh:
-            model, parts, total_s = fresh.popleft()
+            model, parts, total_s, batch = fresh.popleft()
             self._models[model] += 1
+            self._sharing[batch] += 1
             tallies = self._tallies[model]
             for name, value in parts.items():
                 self._stages[name].append(value)
@@ -146,6 +155,16 @@ class Metrics(Displayable):
         with self._lock:
             return Counter(self._errors)
 
+    @property
+    def runs(self) -> Mapping[int, int]:
+        """Runs, by how many inputs shared them: size → number.
+
+        They are reckoned from the inputs answered: one that failed within a run is not counted.
+        """
+        with self._lock:
+            self._count_in()
+            return {size: -(-inputs // size) for size, inputs in sorted(self._sharing.items())}
+
     def samples(self, stage: str) -> Samples:
         """Return the most recent durations of a stage (``total`` for the whole)."""
         with self._lock:
@@ -176,6 +195,7 @@ class Metrics(Displayable):
             self._stages.clear()
             self._models.clear()
             self._errors.clear()
+            self._sharing.clear()
             self._tallies.clear()
 
     def to_frame(self) -> pd.DataFrame:

@@ -149,10 +149,10 @@ class Pool:
         """Return the ids of the models that are live in a worker, as far as answers tell."""
         return tuple(sorted({e.name for p in self.crew for e in tuple(p.live.values())}))
 
-    def holds(self, model: Model) -> bool:
-        """Say whether the model is live in a worker, as far as answers tell."""
+    def holds(self, model: Model, *, everywhere: bool = False) -> bool:
+        """Say whether the model is live in a worker, or in each, as far as answers tell."""
         key = self._reference(model).key
-        return any(key in process.live for process in self.crew)
+        return (all if everywhere else any)(key in process.live for process in self.crew)
 
     def sessions(self, model: Model) -> tuple[SessionFacts, ...]:
         """Return what is known of the model's sessions, one a worker that has it."""
@@ -270,6 +270,7 @@ class Pool:
         errand = Errand(
             model=self._reference(job.model), name=job.model.id, kind=kind, content=content,
             top_k=job.top_k, timeout_s=job.timeout_s,
+            outputs=job.outputs, most_bytes=job.most_bytes,
         )  # fmt: skip
         if stop is not None:
             stop.check(errand.what)
@@ -389,7 +390,7 @@ class Pool:
         beside_s = told.beside(share_s if whole_s is None else whole_s, before)
         stages = {**before, **told.waited, **answer.timings, HAND_OVER: beside_s}
         total_s = sum(stages.values()) if whole_s is None else whole_s
-        self.metrics.add(answer.model, stages, total_s)
+        self.metrics.add(answer.model, stages, total_s, answer.batch)
         return replace(answer, source=name, timings=Stages(stages, total_s), _input=kept)
 
 

@@ -23,6 +23,7 @@ from workbench.errors import (
     InferenceTimeoutError,
     UnsupportedInputsError,
     WorkbenchError,
+    choices,
     require_count,
 )
 from workbench.host import host
@@ -202,9 +203,9 @@ class Runner(Displayable):
         """Close a model's session where it runs, and give its memory back."""
         self._executor.unload(self.hub.handle(model))
 
-    def holds(self, model: str | Path | Model) -> bool:
-        """Say whether a model is live where it would run."""
-        return self._executor.holds(self.hub.handle(model))
+    def holds(self, model: str | Path | Model, *, everywhere: bool = False) -> bool:
+        """Say whether a model is live where it would run: in a process, or in each of several."""
+        return self._executor.holds(self.hub.handle(model), everywhere=everywhere)
 
     @property
     def live(self) -> tuple[str, ...]:
@@ -275,7 +276,7 @@ class Runner(Displayable):
             return told
         if isinstance(input, Mapping):
             _refuse(preprocessing, "arrays by name")
-            return self._executor.outputs(input, self._job(model, None, timeout_s, stop))
+            return self.outputs(input, model, timeout_s=timeout_s, stop=stop)
         ready = isinstance(input, np.ndarray) and input.ndim == 4
         if ready and input.dtype == np.uint8:
             handle = self.hub.handle(model)
@@ -288,6 +289,36 @@ class Runner(Displayable):
         else:
             answer = self.classify(input, model=model, preprocessing=preprocessing, **limits)
         return answer
+
+    def outputs(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        model: str | Path | Model,
+        *,
+        names: Sequence[str] | None = None,
+        most_bytes: int | None = None,
+        timeout_s: float | None = None,
+        stop: Stop | None = None,
+    ) -> Outputs:
+        """Run any model on ready arrays (input name → array) and return what it gives.
+
+        Parameters
+        ----------
+        names : outputs that are wanted, in this order; None for all
+        most_bytes : that they may have together; None for no limit
+
+        Raises
+        ------
+        ConfigError : an output that the model does not have
+        OutputUnsupportedError : more bytes than that; nothing has been sent between processes yet
+        """
+        job = self._job(model, None, timeout_s, stop)
+        if names is not None:
+            known = [port.name for port in job.model.outputs]
+            if not names or not set(names) <= set(known):
+                raise ConfigError("names", names, f"some of {choices(known, last='and')}, or None")
+            job = replace(job, outputs=tuple(names))
+        return self._executor.outputs(feeds, replace(job, most_bytes=most_bytes))
 
     def classify(
         self,

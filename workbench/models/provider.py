@@ -45,6 +45,8 @@ FUSING = {
     "QNNExecutionProvider",
     "VitisAIExecutionProvider",
 }
+#: Providers, in short, that run a model on the processor; OpenVINO unless a device is named.
+ON_PROCESSOR = frozenset(("CPU", "OpenVINO", "Dnnl", "Xnnpack", "ACL"))
 _PLUGIN_PREFIX = "onnxruntime_ep_"
 
 

@@ -33,6 +33,7 @@ from workbench.errors import (
 )
 from workbench.host import host, resident_bytes
 from workbench.models import provider as provider_
+from workbench.models.bfloat import bridged
 from workbench.models.engine import engine
 from workbench.models.opening import How, create, from_kept, try_keeping
 from workbench.models.provider import CPU, FUSING, Wanted, short
@@ -144,6 +145,11 @@ class SessionFacts:
         if len(self.ran) < 2:
             return self.provider
         return ", ".join(f"{short(r.provider)} {r.nodes} of {r.of} nodes" for r in self.ran)
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether it is the machine's processor that runs most of the graph."""
+        return self.provider in provider_.ON_PROCESSOR
 
     @property
     def threads_text(self) -> str:
@@ -482,7 +488,7 @@ def open_session(
         ),
         facts.inputs,
         facts.size_bytes,
-        raw,
+        bridged(raw, facts),
         recording=record_to is not None,
     )
     if spinning:

@@ -157,9 +157,11 @@ def made_up(shapes: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDAr
     """
     import numpy as np
 
+    from workbench.models.bfloat import dtype_of
+
     rng = np.random.default_rng(0)
     return {
-        name: rng.standard_normal(dims, np.float32).astype(dtype)
+        name: rng.standard_normal(dims, np.float32).astype(dtype_of(dtype))
         if "float" in dtype
         else np.zeros(dims, dtype)
         for name, (dtype, dims) in shapes.items()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench.errors import InferenceTimeoutError, QueueFullError
@@ -41,13 +41,14 @@ class Admission:
     ----------
     running, waiting : now
     refused : requests that were turned away since the start
+    free : the workers that are
     """
 
     def __init__(self, *, workers: int, limit: int) -> None:
         self.workers, self.limit = workers, limit
         self.running = self.waiting = self.refused = 0
         self._pool = ThreadPoolExecutor(workers, "workbench-serve")
-        self._free = asyncio.Semaphore(workers)
+        self.free = asyncio.Semaphore(workers)
         self._took_s: deque[float] = deque(maxlen=_RECENT)
         self._stops: set[Stop] = set()
 
@@ -58,8 +59,7 @@ class Admission:
         ------
         QueueFullError : with the seconds after which there is likely to be room
         """
-        idle = max(0, self.workers - self.running - self.waiting)
-        if self.waiting + number > self.limit + idle:
+        if self.waiting + number > self.limit + self.workers - self.running:
             self.refused += 1
             raise QueueFullError(self.waiting, self.limit, self.retry_after_s)
 
@@ -92,38 +92,54 @@ class Admission:
         """
         if not admitted:
             self.admit()
+        with self.stopping(timeout_s, begun) as stop:
+            return await self.run_under(stop, work)
+
+    @contextmanager
+    def stopping(self, timeout_s: float | None, begun: float | None = None) -> Iterator[Stop]:
+        """Make a Stop that ends with the block, or when everything is to stop.
+
+        ``begun`` : when its time began, on the clock; None for now
+        """
         stop = Stop(timeout_s)
         if begun is not None and timeout_s is not None:
             stop.deadline_s = begun + timeout_s
         self._stops.add(stop)
         try:
-            await self._turn(stop)
-            return await self._carry_out(work, stop)
+            yield stop
         finally:
             stop.cancel()  # also of a thread that is left behind
             self._stops.discard(stop)
 
-    async def _turn(self, stop: Stop) -> None:
+    async def run_under(self, stop: Stop, work: Callable[[Stop], T]) -> T:
+        """Run something that was admitted, in its turn, under a Stop that there is already."""
         self.waiting += 1
         try:
             async with asyncio.timeout(stop.remaining_s if stop.timeout_s is not None else None):
-                await self._free.acquire()
+                await self.free.acquire()
         except TimeoutError as error:
-            raise _late(stop) from error
+            raise late(stop) from error
         finally:
             self.waiting -= 1
         if stop.over:
-            self._free.release()
+            self.free.release()
             stop.check("The request")
+        return await self.carry_out(work, stop)
 
-    async def _carry_out(self, work: Callable[[Stop], T], stop: Stop) -> T:
+    async def carry_out(self, work: Callable[[Stop], T], stop: Stop) -> T:
+        """Run something in a thread; whoever calls has acquired :attr:`free`, which is given back.
+
+        Raises
+        ------
+        InferenceTimeoutError : it has not ended :data:`GRACE_S` after the Stop's deadline
+        """
         self.running += 1
         began = clock()
         loop = asyncio.get_running_loop()
 
         def ended() -> None:
             self.running -= 1
-            self._free.release()
+            self.free.release()
             self._took_s.append(clock() - began)
 
         def carried_out() -> T:
@@ -140,7 +156,7 @@ class Admission:
         limit_s = None if stop.timeout_s is None else stop.remaining_s + GRACE_S
         done, _ = await asyncio.wait({future}, timeout=limit_s)
         if not done:
-            raise _late(stop)
+            raise late(stop)
         return future.result()
 
     def cancel_all(self) -> None:
@@ -160,7 +176,8 @@ def looked_at(done: asyncio.Future[Any]) -> None:
         done.exception()
 
 
-def _late(stop: Stop) -> InferenceTimeoutError:
+def late(stop: Stop) -> InferenceTimeoutError:
+    """Return the error of a request whose time is over."""
     return InferenceTimeoutError("", stop.timeout_s or 0.0, what="The request")
 
 

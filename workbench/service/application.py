@@ -30,7 +30,7 @@ from workbench.service.gate import Gate, answer
 from workbench.service.journal import log
 from workbench.service.policy import Policy
 from workbench.service.reference import reference
-from workbench.service.shown import responses
+from workbench.service.shown import responses, with_keys
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ def create_app(
     app.include_router(background.router(desk, jobs))
     app.include_router(openinference.router(desk))
     _pages(app, desk, jobs)
+    _keys(app, demanded=bool(rules.keys))
     _errors(app)
     app.add_middleware(Gate, policy=rules, traffic=desk.traffic)
     if rules.origins:
@@ -164,6 +165,16 @@ def _pages(app: FastAPI, desk: Desk, jobs: Jobs) -> None:
     @app.get("/", include_in_schema=False)
     async def root(request: Request) -> RedirectResponse:
         return RedirectResponse("/docs")
+
+
+def _keys(app: FastAPI, *, demanded: bool) -> None:
+    """Have OpenAPI say how a key is sent, and whether one is needed."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return app.openapi_schema or with_keys(plain(), demanded=demanded)
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation does it
 
 
 def _errors(app: FastAPI) -> None:

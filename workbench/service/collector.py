@@ -5,7 +5,7 @@ Nothing is counted here: at each scrape the collector looks at what is counted a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The type of what :func:`page` returns (Prometheus text format 0.0.4).
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Upper ends of the classes of runs, by their inputs.
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class DeskCollector(Collector):
@@ -91,6 +93,7 @@ class DeskCollector(Collector):
         for code, number in metrics.errors.items():
             errors.add_metric((code,), number)
         yield errors
+        yield _sizes(metrics.runs)
         stages = HistogramMetricFamily(
             "workbench_stage_seconds", "Time of a stage of a run.", labels=("model", "stage")
         )
@@ -126,6 +129,17 @@ def _add(family: HistogramMetricFamily, labels: tuple[str, ...], tally: Tally) -
         below += number
         buckets.append((f"{bound:g}" if bound != float("inf") else "+Inf", float(below)))
     family.add_metric(labels, buckets, sum_value=tally.sum_s)
+
+
+def _sizes(runs: Mapping[int, int]) -> HistogramMetricFamily:
+    """Return the histogram of how many inputs shared a run."""
+    below = [(f"{most}", float(sum(n for size, n in runs.items() if size <= most)))
+             for most in _SIZES]  # fmt: skip
+    buckets = [*below, ("+Inf", float(sum(runs.values())))]
+    inputs = sum(size * n for size, n in runs.items())
+    return HistogramMetricFamily(
+        "workbench_run_inputs", "Inputs that shared a run.", buckets=buckets, sum_value=inputs
+    )
 
 
 def registry(desk: Desk) -> CollectorRegistry:

@@ -12,6 +12,7 @@ from workbench.errors import InferenceTimeoutError, LoadTimeoutError, Unsupporte
 from workbench.host import resident_bytes
 from workbench.models.graph import describe
 from workbench.service.admission import Admission, looked_at, unless_gone
+from workbench.service.companion import Asked, Companions
 from workbench.service.engine import MOST_NAMES, Loading
 from workbench.service.gate import classified
 from workbench.service.intake import Item, Order, picture_bytes
@@ -50,6 +51,7 @@ class Desk:
         self.traffic = Traffic(self._knows)
         self.stages = Stages()
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
+        self.companions = Companions(engine, self.admission, policy)
         self._unloading = ThreadPoolExecutor(2, "workbench-unload")
         self.ready = self.draining = False
         self.jobs: int | None = None
@@ -114,7 +116,7 @@ class Desk:
         asked = clock()
         before = {} if begun is None else {"receive": asked - begun}
 
-        def work(stop: Stop) -> tuple[Result, dict[str, float]]:
+        def read() -> tuple[Any, dict[str, float]]:
             started = clock()
             stages = {**before, "queue": started - asked}
             data = item.data
@@ -122,12 +124,24 @@ class Desk:
                 data = picture_bytes(data, self.policy.max_image_bytes)
                 if data is not item.data:
                     stages["base64"] = clock() - started
+            return data, stages
+
+        def alone(stop: Stop) -> tuple[Result, dict[str, float]]:
+            data, stages = read()
             return self._classify(order, item.kind, data, stop), stages
 
-        result, stages = await self.admission.run(
-            work, timeout_s=order.timeout_s, begun=begun, admitted=admitted
-        )
+        most = self.companions.most(order.model_id) if item.kind == "image" else 1
+        if most > 1:
+            picture = Asked(order.model_id, order.top_k, read, alone)
+            result, stages = await self.companions.run(
+                picture, most, timeout_s=order.timeout_s, begun=begun, admitted=admitted
+            )
+        else:
+            result, stages = await self.admission.run(
+                alone, timeout_s=order.timeout_s, begun=begun, admitted=admitted
+            )
         self.stages.add(order.model_id, stages)
+        self.companions.note(order.model_id, result.session)
         return answered(result, stages, clock() - (asked if begun is None else begun))
 
     def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
@@ -249,6 +263,8 @@ class Desk:
                 "max_body_bytes": policy.largest_body_bytes,
                 "timeout_ms": 1e3 * policy.timeout_s,
                 "queue": policy.queue_limit,
+                "dynamic_batching": policy.batching,
+                "batch_delay_ms": 1e3 * policy.batch_delay_s,
                 "rate": None if policy.rate is None else str(policy.rate),
             },
         }

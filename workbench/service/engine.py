@@ -7,7 +7,7 @@ block and are made from worker threads; each takes a Stop.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from workbench.errors import (
     abridge,
 )
 from workbench.host import resident_bytes
-from workbench.inference.results import Outputs, Result
+from workbench.inference.results import Failure, Result
 from workbench.models import store
 from workbench.timing import clock
 from workbench.units import shape
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from workbench.inference.executor import WorkerState
     from workbench.inference.metrics import Metrics
+    from workbench.inference.results import Outputs
     from workbench.inference.runner import Runner
     from workbench.models.cache import CacheInfo
     from workbench.models.hub import ModelHub
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 #: Models that may be given a name by requests: each costs a little memory, loaded or not.
 MOST_NAMES = 1_000
+#: What is no number of a whole type: numpy reads whole numbers beyond 64 bits as floats.
+_NO_WHOLE = "fractions, or out of range"
 #: Most runs of a warm-up that a request asks for.
 WARM_UP_RUNS = 10
 
@@ -127,6 +130,24 @@ class Engine:
         assert isinstance(answer, Result)
         return answer
 
+    def classify_all(
+        self, pictures: Sequence[bytes], model_id: str, *, top_k: int, stop: Stop
+    ) -> list[Result | Failure]:
+        """Classify pictures in shared runs; one that cannot be answered is a Failure.
+
+        Raises
+        ------
+        InferenceTimeoutError, CancelledError : the Stop's
+        """
+        model = self.model(model_id)
+        stop.check("The request")
+        with self._using(model):
+            return list(
+                self._runner.stream(
+                    pictures, model=model, top_k=top_k, stop=stop, timeout_s=_limit_s(stop)
+                )
+            )
+
     def classify_tensor(self, data: Any, model_id: str, *, top_k: int, stop: Stop) -> Result:
         """Classify one ready input: nested lists in the model's own layout.
 
@@ -154,14 +175,28 @@ class Engine:
         assert isinstance(answer, Result)
         return answer
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], model_id: str, *, stop: Stop) -> Outputs:
-        """Run any model on ready arrays and return its raw outputs."""
+    def run(
+        self,
+        feeds: Mapping[str, NDArray[Any]],
+        model_id: str,
+        *,
+        stop: Stop,
+        outputs: Sequence[str] | None = None,
+        most_bytes: int | None = None,
+    ) -> Outputs:
+        """Run any model on ready arrays and return raw outputs: those named, or all.
+
+        Raises
+        ------
+        OutputUnsupportedError : together they have more bytes than they may
+        """
         model = self.model(model_id)
         stop.check("The request")
         with self._using(model):
-            answer = self._runner.run(dict(feeds), model, stop=stop, timeout_s=_limit_s(stop))
-        assert isinstance(answer, Outputs)
-        return answer
+            return self._runner.outputs(
+                dict(feeds), model, names=outputs, most_bytes=most_bytes, stop=stop,
+                timeout_s=_limit_s(stop),
+            )  # fmt: skip
 
     # ── models in memory ──────────────────────────────────────────────────────────────────────
 
@@ -367,10 +402,10 @@ class Engine:
         """Return the ids of the models in memory where they run."""
         return frozenset(self._runner.live)
 
-    def holds(self, model_id: str) -> bool:
-        """Say whether a model is in memory where it runs."""
+    def holds(self, model_id: str, *, everywhere: bool = False) -> bool:
+        """Say whether a model is in memory where it runs: in a process, or in each of several."""
         try:
-            return self._runner.holds(self.model(model_id))
+            return self._runner.holds(self.model(model_id), everywhere=everywhere)
         except WorkbenchError:  # its file has gone
             return False
 
@@ -450,21 +485,37 @@ def as_array(data: Any, dtype: str, where: str) -> NDArray[Any]:
     BadRequestError : they are ragged, no numbers, or out of the type's range
     """
     try:
-        array = np.asarray(data)
-        if array.dtype.kind not in "biuf" or not array.size:
-            raise ValueError("no numbers")
         wanted = np.dtype(dtype)
-        if wanted.kind in "iu" and array.dtype.kind == "f":
-            raise ValueError("fractions")
+        array = np.asarray(data)
+        if array.dtype.kind == "O" or (wanted == np.uint64 and array.dtype.kind == "f"):
+            array = _as_told(data)  # numbers that no type of numpy's holds beside the others
+        if array.dtype.kind not in "biufO" or not array.size:
+            raise ValueError("no numbers")
+        if wanted.kind in "iub" and array.dtype.kind == "f":
+            raise ValueError(_NO_WHOLE)
         with np.errstate(over="raise", invalid="raise"):
             made = array.astype(wanted)
-        if wanted.kind in "iu" and not (made == array).all():
-            raise ValueError("out of range")
+        if wanted.kind in "iub" and not (made == array).all():
+            raise ValueError(_NO_WHOLE)
         if wanted.kind == "f" and not np.isfinite(made).all():
             raise ValueError("out of range")
     except WorkbenchError:
         raise
-    except (ValueError, TypeError, OverflowError, FloatingPointError) as error:
-        kind = f"{type(data).__name__} ({error})"
+    except (ValueError, TypeError, ArithmeticError) as error:
+        words = "out of range" if isinstance(error, ArithmeticError) else error
+        kind = f"{type(data).__name__} ({words})"
         raise BadRequestError(where, kind, f"nested lists of equal length of {dtype}") from error
     return made
+
+
+def _as_told(data: Any) -> NDArray[Any]:
+    """Return nested lists of numbers as an array of Python's own, which have no range.
+
+    Raises
+    ------
+    ValueError : there is something else in them
+    """
+    array = np.asarray(data, dtype=object)
+    if not all(type(number) in (int, float, bool) for number in array.flat):
+        raise ValueError("no numbers")
+    return array

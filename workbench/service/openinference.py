@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +9,36 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from workbench import __version__
-from workbench.errors import BadRequestError, NotFoundError, SwitchedOffError
+from workbench.errors import BadRequestError, InputTooLargeError, NotFoundError, SwitchedOffError
 from workbench.service.body import json_body, read_body
+from workbench.service.output import Writing
 from workbench.service.policy import SMALL_BYTES
 from workbench.service.shown import protocol_responses, ready_responses
 from workbench.service.tensor import (
-    classes_of,
-    joined,
+    JSON_BYTES,
+    check_ports,
+    is_text,
     port_told,
     read_inputs,
+    read_limit,
     read_wanted,
+    seen,
     split,
-    written,
 )
 
 if TYPE_CHECKING:
     from workbench.models.model import Model
     from workbench.service.desk import Desk
+    from workbench.service.policy import Policy
     from workbench.stopping import Stop
 
 #: The only version that a model has here: its file is replaced in place.
 VERSION = "1"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository",
               "model_repository(unload_dependents)", "statistics")  # fmt: skip
+#: Where clients ask for extensions that are not here, and their names.
+ABSENT = {"systemsharedmemory": "system_shared_memory", "cudasharedmemory": "cuda_shared_memory",
+          "trace": "trace", "logging": "logging"}  # fmt: skip
 #: The stages that the protocol knows, of those that a run has here.
 _INFER, _AFTER = ("inference",), ("postprocessing",)
 _TENSOR = {
@@ -79,12 +85,12 @@ def router(desk: Desk) -> APIRouter:
         """Tell the server's name, version and extensions."""
         return {"name": "workbench", "version": __version__, "extensions": list(EXTENSIONS)}
 
-    @routes.get("/health/live", responses=protocol_responses())
+    @routes.get("/health/live", responses=protocol_responses(401, 429))
     async def live() -> dict[str, bool]:
         """Say that the server lives."""
         return {"live": True}
 
-    @routes.get("/health/ready", responses=ready_responses())
+    @routes.get("/health/ready", responses=ready_responses(401, 429))
     async def ready() -> JSONResponse:
         """Say whether the server takes requests."""
         good = desk.ready and not desk.draining
@@ -111,7 +117,7 @@ def router(desk: Desk) -> APIRouter:
                 "outputs": [port_told(port) for port in handle.outputs],
             }
 
-        @routes.get(f"{path}/ready", responses=ready_responses(401, 404, 429))
+        @routes.get(f"{path}/ready", responses=ready_responses(401, 404, 422, 429))
         async def model_ready(
             request: Request, model: str, version: str | None = None
         ) -> JSONResponse:
@@ -127,26 +133,25 @@ def router(desk: Desk) -> APIRouter:
             """Tell a model's configuration in the form of Triton's."""
             return _config(await found(request, model, version))
 
-        @routes.get(f"{path}/stats", responses=protocol_responses(401, 404, 429))
+        @routes.get(f"{path}/stats", responses=protocol_responses(401, 404, 422, 429))
         async def stats(request: Request, model: str, version: str | None = None) -> dict[str, Any]:
             """Tell how often a model has run, and for how long."""
             return {"model_stats": [_stats(desk, (await found(request, model, version)).id)]}
 
         @routes.post(
             f"{path}/infer", openapi_extra=_BODY,
-            responses=protocol_responses(401, 404, 408, 413, 422, 429, 500, 503, 504),
+            responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 500, 503, 504),
         )  # fmt: skip
         async def infer(request: Request, model: str, version: str | None = None) -> Response:
             """Run a model on tensors: in JSON, or as bytes behind it."""
             handle = await found(request, model, version)
-            body = await read_body(request, limit_bytes=policy.tensor_bytes, limit_s=policy.body_s)
-            head, tail = split(body, request.headers.get("inference-header-content-length"))
-            told = _mapping(await json_body(head))
+            told, tail = await _received(request, policy)
             return await _infer(desk, request, handle, told, tail)
 
     @routes.post(
-        "/repository/index", responses=protocol_responses(401, 413, 429), openapi_extra=_LOAD
-    )
+        "/repository/index", openapi_extra=_LOAD,
+        responses=protocol_responses(401, 408, 413, 415, 429, 503),
+    )  # fmt: skip
     async def index(request: Request) -> list[dict[str, str]]:
         """List the models that can be used here."""
         asked = await _optional(request, policy.body_s)
@@ -161,7 +166,7 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.post(
         "/repository/models/{model}/load", openapi_extra=_LOAD,
-        responses=protocol_responses(401, 403, 404, 413, 422, 429, 503, 504),
+        responses=protocol_responses(401, 403, 404, 408, 413, 415, 422, 429, 503, 504),
     )  # fmt: skip
     async def load(request: Request, model: str) -> Response:
         """Load a model into memory."""
@@ -171,21 +176,34 @@ def router(desk: Desk) -> APIRouter:
             raise SwitchedOffError(
                 "A load with a configuration or files of the client's", "models lie in MODEL_DIR"
             )
-        await desk.call(lambda stop: desk.engine.preload(model, stop=stop), request)
+        await desk.load(model, request)
         return Response(status_code=200)
 
     @routes.post(
-        "/repository/models/{model}/unload", responses=protocol_responses(401, 404, 413, 429),
-        openapi_extra=_LOAD,
+        "/repository/models/{model}/unload", openapi_extra=_LOAD,
+        responses=protocol_responses(401, 404, 408, 413, 415, 422, 429, 503, 504),
     )  # fmt: skip
     async def unload(request: Request, model: str) -> Response:
         """Take a model out of memory."""
         await _optional(request, policy.body_s)
         await found(request, model)
-        await asyncio.to_thread(desk.engine.unload, model)
+        await desk.unload(model)
         return Response(status_code=200)
 
+    _tell_absent(routes)
     return routes
+
+
+def _tell_absent(routes: APIRouter) -> None:
+    """Say of an extension that there is none, rather than of a page."""
+
+    async def absent(request: Request) -> None:
+        name = next(ABSENT[part] for part in request.url.path.split("/") if part in ABSENT)
+        raise NotFoundError(f"extension {name} of the protocol (there are {', '.join(EXTENSIONS)})")
+
+    for place in ABSENT:
+        for path in (f"/{place}", f"/{place}/{{rest:path}}"):
+            routes.add_api_route(path, absent, methods=["GET", "POST"], include_in_schema=False)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -199,29 +217,41 @@ async def _optional(request: Request, limit_s: float) -> Mapping[str, Any]:
     return _mapping(await json_body(body)) if body.strip() else {}
 
 
+async def _received(request: Request, policy: Policy) -> tuple[Mapping[str, Any], memoryview]:
+    """Return the JSON of a request for a run, and the bytes behind it."""
+    length = request.headers.get("inference-header-content-length")
+    limit, limit_bytes = None, policy.tensor_bytes
+    if length is None and limit_bytes > JSON_BYTES:
+        limit, limit_bytes = _much_json(), JSON_BYTES
+    body = await read_body(request, limit_bytes=limit_bytes, limit_s=policy.body_s, too_large=limit)
+    head, tail = split(body, length)
+    if len(head) > JSON_BYTES:
+        raise _much_json()
+    return _mapping(await json_body(head)), tail
+
+
 async def _infer(
     desk: Desk, request: Request, model: Model, told: Mapping[str, Any], tail: memoryview
 ) -> Response:
-    wanted = read_wanted(told, [port.name for port in model.outputs])
+    wanted = read_wanted(told, model.outputs)
+    check_ports(model, [one.name for one in wanted])
+    limit_s = read_limit(told, desk.policy.timeout_s)
     identity = told.get("id", "")
-    if not isinstance(identity, str):
-        raise BadRequestError("id", identity, "a text")
+    if not isinstance(identity, str) or not is_text(identity):
+        raise BadRequestError("id", seen(identity), "a text")
 
     def work(stop: Stop) -> tuple[bytes, int | None]:  # with all that takes time for large tensors
-        answer = desk.engine.run(read_inputs(told, tail), model.id, stop=stop)
-        outputs, tails = [], []
+        answer = desk.engine.run(
+            read_inputs(told, tail), model.id, stop=stop,
+            outputs=[one.name for one in wanted], most_bytes=desk.policy.tensor_bytes,
+        )  # fmt: skip
+        writing = Writing(model.id)
         for one in wanted:
-            array = answer.arrays[one.name]
-            if one.classes:
-                array = classes_of(array, one.classes, model.labels)
-            part, data = written(array, one.name, binary=one.binary)
-            outputs.append(part)
-            tails.append(data)
-        head = {"model_name": model.id, "model_version": VERSION, "id": identity}
-        return joined({**head, "outputs": outputs}, tails)
+            writing.add(one, answer.arrays[one.name], model.labels)
+        return writing.body({"model_name": model.id, "model_version": VERSION, "id": identity})
 
     desk.traffic.add_batch(1)
-    body, head = await desk.call(work, request)
+    body, head = await desk.call(work, request, timeout_s=limit_s)
     if head is None:
         return Response(body, media_type="application/json")
     return Response(
@@ -229,6 +259,11 @@ async def _infer(
         media_type="application/octet-stream",
         headers={"Inference-Header-Content-Length": str(head)},
     )
+
+
+def _much_json() -> InputTooLargeError:
+    limit = f"{JSON_BYTES:,} bytes: send tensors as binary data, behind it"
+    return InputTooLargeError("The JSON of the request", "more bytes than that", limit)
 
 
 def _config(model: Model) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem, parse
@@ -44,6 +45,8 @@ class Policy:
     max_image_bytes : of one encoded picture
     max_batch : pictures of one request
     queue_limit : requests that may wait
+    batching : whether pictures that wait share runs: on, off, or auto, where that pays
+    batch_delay_s : longest that one waits for others while a worker is free
     timeout_s : longest that a request may ask for
     body_s, drain_s : seconds for a body to come, and for the last requests to end
     pull_s : seconds of one download
@@ -58,6 +61,8 @@ class Policy:
     max_image_bytes: int = 10_000_000
     max_batch: int = 10
     queue_limit: int = 64
+    batching: Literal["auto", "on", "off"] = "auto"
+    batch_delay_s: float = 2e-3
     timeout_s: float = 30.0
     body_s: float = 30.0
     drain_s: float = 30.0
@@ -93,6 +98,8 @@ class Policy:
             max_image_bytes=given.max_image_bytes,
             max_batch=given.max_batch_size,
             queue_limit=given.queue_limit,
+            batching=given.dynamic_batching,
+            batch_delay_s=given.batch_delay / 1000,
             timeout_s=given.timeout_s,
             body_s=given.body_timeout / 1000,
             drain_s=given.drain_timeout / 1000,

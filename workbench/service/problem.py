@@ -90,7 +90,8 @@ _HINTS: Mapping[str, str] = {
     "unknown_model": "GET /api/inference/models lists what is here.",
     "not_found": "",
     "input_mismatch": "GET /v2/models/ID tells what the model takes.",
-    "output_unsupported": "Models of any kind are run with tensors through /v2.",
+    "output_unsupported": "Models of any kind are run with tensors through /v2, a few outputs at a "
+    "time.",
     "output_not_finite": "The usual cause is an input that the model was not made for.",
     "inference_timeout": "Send a larger options.timeout_ms, or use a smaller model.",
     "load_timeout": "Try again: the model may be in memory by then.",

@@ -32,6 +32,9 @@ th { font-weight: 400; white-space: nowrap; width: 1% }
 }
 """
 
+_KEY = """All but `/health` needs a key: `Authorization: Bearer KEY`, `X-API-Key: KEY`, or the
+password of Basic."""
+
 
 def reference(schema: Mapping[str, Any]) -> str:
     """Return the page of an OpenAPI document."""
@@ -45,6 +48,8 @@ def _page(schema: Mapping[str, Any]) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<style>{_STYLE}</style></head><body><h1>{title}</h1><p>{_prose(info['description'])}"
     yield ' Tools read <a href="openapi.json">openapi.json</a>.</p>'
+    if schema.get("security"):
+        yield f"<p>{_prose(_KEY)}</p>"
     groups: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
     for path, methods in schema["paths"].items():
         for method, told in methods.items():

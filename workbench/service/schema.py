@@ -137,7 +137,10 @@ class Answer(BaseModel):
     note: str | None = Field(
         None, description="Only where there is a doubt: the picture shows none of the classes."
     )
-    timings_ms: dict[str, float] = Field(description="Milliseconds by stage, and ``total``.")
+    timings_ms: dict[str, float] = Field(
+        description="Milliseconds by stage, and ``total``. In a shared run ``inference`` is this "
+        "input's share, and ``companions`` what went by for the others."
+    )
     model: Ran
     request_id: str
 

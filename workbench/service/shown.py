@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from workbench.service.gate import OPEN
 from workbench.service.problem import STATUS
 from workbench.service.schema import ErrorBody, ProtocolError, Ready
 
@@ -34,6 +35,22 @@ def ready_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe a route that says whether something takes requests: 503 says no."""
     no: dict[str, Any] = {"model": Ready, "description": "It does not take requests now."}
     return {**protocol_responses(*statuses), 503: no}
+
+
+def with_keys(schema: dict[str, Any], *, demanded: bool) -> dict[str, Any]:
+    """Add to an OpenAPI document how a key is sent, and where one is needed."""
+    ways = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "basic": {"type": "http", "scheme": "basic", "description": "The key is the password."},
+    }
+    schema.setdefault("components", {})["securitySchemes"] = ways
+    if demanded:
+        schema["security"] = [{way: []} for way in ways]
+        for path in OPEN & schema["paths"].keys():
+            for operation in schema["paths"][path].values():
+                operation["security"] = []
+    return schema
 
 
 def body_of(kind: type[BaseModel], *, forms: bool = False, bare: bool = False) -> dict[str, Any]:
