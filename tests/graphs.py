@@ -77,6 +77,13 @@ def two_inputs(path: Path) -> Path:
     return save(path, nodes, *ports)
 
 
+def constant(path: Path) -> Path:
+    """Answer the same always: a model without inputs."""
+    value = onnx.numpy_helper.from_array(np.ones((1, 3), np.float32))
+    nodes = [h.make_node("Constant", [], ["logits"], value=value)]
+    return save(path, nodes, [], [_port("logits", [1, 3])])
+
+
 def refused_by_the_engine(path: Path) -> Path:
     """Pass every check but the engine's: a MatMul whose shapes cannot meet."""
     weight = np.ones((5, 2), np.float32)

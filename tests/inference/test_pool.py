@@ -570,6 +570,52 @@ def test_a_model_can_be_warmed_up_and_unloaded_there(calm: Runner) -> None:
     assert not calm.holds("mean")
 
 
+def test_a_model_is_unloaded_without_waiting_for_a_run(hub: ModelHub, runner: Runner) -> None:
+    with Runner(hub, isolated=True, processes=2) as made:
+        made.load("mean")
+        stop = Stop()
+
+        def run() -> None:
+            with pytest.raises(errors.CancelledError):
+                made.classify(LIGHT, model="loop", stop=stop, timeout_s=300)
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert until(lambda: all(p.in_hand and p.in_hand.name == "loop" for p in crew(made)))
+        made.unload("mean")
+        assert all(p.in_hand and p.in_hand.name == "loop" for p in crew(made))
+        assert not made.holds("mean")
+        assert "mean" not in made.live
+        stop.cancel()
+        for thread in threads:
+            thread.join()
+        answers = [made.classify(LIGHT, model="mean") for _ in range(2)]
+        assert "load" in answers[0].timings
+        assert made.live == ("mean",)
+
+
+def test_what_is_known_of_a_session_comes_with_the_answers(calm: Runner) -> None:
+    calm.unload("mean")
+    assert calm.sessions("mean") == ()
+    calm.classify(LIGHT, model="mean")
+    (first,) = calm.sessions("mean")
+    assert first.provider == "CPU"
+    calm.classify(LIGHT, model="mean")
+    assert calm.sessions("mean") == (first,)
+    (state,) = (state for state in calm.worker_states if not state.spare)
+    assert "mean" in state.models
+    assert not state.busy
+    assert state.resident_bytes > 1e7
+    plain = Runner(calm.hub)
+    assert (plain.processes, plain.worker_states, plain.sessions("dark")) == (0, (), ())
+
+
+def test_a_load_that_a_stop_ends_is_late_as_a_load(calm: Runner) -> None:
+    with pytest.raises(errors.LoadTimeoutError, match="within 500 ms"):
+        calm.load("never-up", stop=Stop(0.5))
+
+
 def test_a_warm_up_of_an_endless_node_ends(hub: ModelHub, runner: Runner) -> None:
     with Runner(hub, isolated=True, timeout_s=0.5) as short:
         short.load("endless", timeout_s=120)

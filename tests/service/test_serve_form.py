@@ -64,6 +64,16 @@ def test_options_come_with_every_form(service, red, png):
     assert [len(a.json()["predictions"]) for a in answers] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("path", ["execute", "batch", "jobs"])
+def test_a_query_beside_json_is_refused_rather_than_passed_over(service, red, path):
+    inputs = {"input": {"data": red}} if path == "execute" else {"inputs": [{"data": red}]}
+    response = service.client.post(
+        f"/api/inference/{path}?top_k=1", json={"model_id": "colours", **inputs}
+    )
+    assert code(response) == (400, "bad_request")
+    assert response.json()["error"]["message"].startswith("The query is 'top_k=1'; expected none")
+
+
 def test_a_body_without_a_type_or_with_curls_is_json(service, red):
     body = json.dumps({"model_id": "colours", "input": {"data": red}})
     for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
@@ -262,7 +272,11 @@ PACKED = {
 
 def packed(service, coding, data, kind="application/json"):
     headers = {"Content-Type": kind, "Content-Encoding": coding}
-    return service.client.post(f"{EXECUTE}?model_id=colours", content=data, headers=headers)
+    return service.client.post(address(kind), content=data, headers=headers)
+
+
+def address(kind):
+    return EXECUTE if kind == "application/json" else f"{EXECUTE}?model_id=colours"
 
 
 @pytest.mark.parametrize("coding", PACKED)
@@ -333,6 +347,7 @@ def test_a_form_that_says_nothing_sensible_is_a_bad_request(service, fields, fil
 def test_a_form_that_is_none_is_a_bad_request(service, header):
     response = service.client.post(EXECUTE, content=b"x", headers={"Content-Type": header})
     assert code(response) == (400, "bad_request")
+    assert "expected multipart/form-data with its boundary" in response.json()["error"]["message"]
 
 
 # ── limits ────────────────────────────────────────────────────────────────────────────────────
@@ -340,9 +355,7 @@ def test_a_form_that_is_none_is_a_bad_request(service, header):
 
 def raw(running, body: bytes, *, declared: int | None, kind: str) -> tuple[int, str]:
     """Send a body byte by byte as it is, with or without its length, and return what came."""
-    head = (
-        f"POST {EXECUTE}?model_id=colours HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
-    )
+    head = f"POST {address(kind)} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
     with socket.create_connection(("127.0.0.1", running.port), timeout=180) as sock:
         if declared is not None:
             sock.sendall(f"{head}Content-Length: {declared}\r\n\r\n".encode() + body)
@@ -401,6 +414,10 @@ def test_a_batch_has_a_limit_of_items_and_room_for_all_of_them(narrow):
     small = {"data": "aGk="}
     three = post("/api/inference/batch", json={"model_id": "colours", "inputs": [small] * 3})
     assert code(three) == (413, "batch_too_large")
+    files = [("file", ("a", b"x"))] * 3
+    form = post("/api/inference/batch", data={"model_id": "colours"}, files=files)
+    assert code(form) == (413, "batch_too_large")
+    assert form.json()["error"]["message"] == three.json()["error"]["message"]
     none = post("/api/inference/batch", json={"model_id": "colours", "inputs": []})
     assert code(none) == (400, "bad_request")
 

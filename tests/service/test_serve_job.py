@@ -47,6 +47,16 @@ def test_a_job_can_be_ended_and_what_it_has_stays(service, red):
     assert until(lambda: service.desk.admission.running == 0)
 
 
+def test_a_job_that_does_not_end_leaves_a_turn_to_others(start, red):
+    running = start(workers=3)
+    stuck = begin(running, [{"data": red}], model_id="endless")
+    assert until(lambda: state(running, stuck)["state"] == "running")
+    other = begin(running, [{"data": red}] * 3)
+    assert until(lambda: state(running, other)["state"] == "done", within_s=20)
+    assert state(running, stuck)["state"] == "running"
+    running.client.delete(f"{JOBS}/{stuck}")
+
+
 def test_a_job_never_fills_the_queue(start, red):
     running = start(workers=1, queue_limit=1)
     job = begin(running, [{"data": red}] * 50)

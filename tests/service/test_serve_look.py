@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import workbench as wb
 from workbench.errors import WriteError
 from workbench.inference.metrics import BOUNDS_S, Metrics
-from workbench.service import journal
+from workbench.service import journal, traffic
+from workbench.service.engine import Engine
 from workbench.settings import Settings
 
 
@@ -54,6 +57,11 @@ def test_metrics_are_what_was_counted(start, red):
     assert value(seen, "workbench_stage_seconds_count", **stage) == 5
     assert value(seen, "workbench_stage_seconds_bucket", le="+Inf", **stage) == 5
     assert value(seen, "workbench_stage_seconds_sum", **stage) > 0
+    waited = {"model": "colours", "stage": "queue"}
+    assert value(seen, "workbench_stage_seconds_count", **waited) == 5
+    assert value(seen, "workbench_stage_seconds_bucket", le="+Inf", **waited) == 5
+    assert value(seen, "workbench_stage_seconds_count", model="colours", stage="total") == 5
+    assert running.client.get("/api/inference/status").json()["latency_ms"]["queue"]["n"] == 5
     assert value(seen, "workbench_cache_misses_total") == 1
     assert value(seen, "workbench_models_live") == 1
     assert value(seen, "workbench_queue_limit") == 64
@@ -65,16 +73,38 @@ def test_metrics_are_what_was_counted(start, red):
     assert all(again[key] >= number for key, number in before.items())
 
 
-def test_strangers_cannot_fill_the_metrics(start, red):
+def test_the_memory_of_a_model_is_that_of_all_its_workers(shelf, monkeypatch):
+    runner = wb.Runner(wb.ModelHub(model_dir=shelf, graph_cache=False))
+    facts = runner.load("colours").session
+    runner.unload("colours")
+    told = [replace(facts, memory_bytes=grown) for grown in (3, None, 4)]
+    monkeypatch.setattr(wb.Runner, "live", property(lambda _: ("colours",)))
+    monkeypatch.setattr(wb.Runner, "sessions", lambda *_: told)
+    (model,) = Engine(runner).status()["models"]
+    assert (model["model_id"], model["memory_bytes"]) == ("colours", 7)
+    assert (model["provider"], model["threads"]) == (facts.provider, facts.threads)
+    del told[0], told[1]
+    assert Engine(runner).status()["models"][0]["memory_bytes"] is None
+
+
+def test_strangers_cannot_fill_the_metrics(start, red, monkeypatch):
+    monkeypatch.setattr(traffic, "MOST_MODELS", 2)
     running = start()
-    for number in range(230):
+    for number in range(3):
         running.execute(red, model_id=f"m{number}")
+        running.client.get(f"/v2/models/n{number}")
+        told = {"model_id": f"o{number}", "model_path": "../x.onnx"}
+        running.client.post("/api/inference/preload", json=told)
+    assert running.execute("aGk=").status_code == 422
+    assert running.execute(red).status_code == 200
     for number in range(5):
         running.client.get(f"/nowhere/{number}")
     seen = scrape(running)
-    models = {dict(labels).get("model") for (name, labels) in seen}
-    assert len(models) <= 203
-    assert value(seen, "workbench_requests_total", model="other") == 30
+    total = "workbench_requests_total"
+    models = {dict(labels)["model"] for (name, labels) in seen if name == total}
+    assert models == {"", "colours", "other"}
+    assert value(seen, total, model="other") == 9
+    assert value(seen, total, model="colours") == 2
     assert value(seen, "workbench_requests_total", route="(none)", status="404") == 5
 
 

@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import workbench as wb
-from tests.graphs import PLAIN, means
+from tests.graphs import PLAIN, constant, means
 from workbench.service.engine import Engine
 
 PRELOAD = "/api/inference/preload"
@@ -84,6 +84,10 @@ def test_a_link_within_the_folder_is_followed(running):
     [
         ({"model_id": "x", "model_path": "nothing.onnx"}, (404, "not_found")),
         ({"model_id": "x", "model_path": "deep"}, (404, "not_found")),
+        ({"model_id": "x", "model_path": "a" * 305}, (404, "not_found")),
+        ({"model_id": "known", "model_path": "deep/net.onnx"}, (400, "bad_request")),
+        ({"model_id": "known", "model_path": "deep/net.onnx", "metadata": PLAIN},
+         (400, "bad_request")),
         ({"model_id": "x", "model_path": "text.onnx"}, (422, "model_not_onnx")),
         ({"model_id": "x"}, (404, "unknown_model")),
         ({"model_id": "../x"}, (400, "unsafe_path")),
@@ -124,6 +128,66 @@ def test_folders_with_blanks_and_commas_are_not_told_either(start, tmp_path):
         assert str(tmp_path) not in answer.text
         codes.add(answer.json()["error"]["code"])
     assert codes == {"model_not_onnx", "metadata_invalid", "metadata_mismatch", "not_found"}
+
+
+BLUE_FIRST = PLAIN | {"labels": ["blue", "green", "red"]}
+
+
+def first_label(running, red, name):
+    return running.execute(red, model_id=name).json()["predictions"][0]["label"]
+
+
+@pytest.mark.parametrize("path", [{}, {"model_path": "known.onnx"}])
+def test_what_a_request_says_of_a_model_is_forgotten_with_its_unloading(running, red, path):
+    told = {"model_id": "known", "metadata": BLUE_FIRST, **path}
+    assert running.client.post(PRELOAD, json=told).status_code == 200
+    assert first_label(running, red, "known") == "blue"
+    assert running.client.post("/v2/repository/models/known/unload").status_code == 200
+    assert first_label(running, red, "known") == "red"
+
+
+def test_a_name_that_only_requests_gave_is_theirs_to_change(running, red):
+    told = {"model_id": "mine", "model_path": "deep/net.onnx", "metadata": BLUE_FIRST}
+    assert running.client.post(PRELOAD, json=told).status_code == 200
+    assert running.client.delete("/api/inference/models/mine").json()["unloaded"] is True
+    assert first_label(running, red, "mine") == "blue"
+    told |= {"model_path": "known.onnx", "metadata": PLAIN}
+    assert running.client.post(PRELOAD, json=told).status_code == 200
+    assert first_label(running, red, "mine") == "red"
+
+
+def test_a_name_that_the_notebook_gave_is_its_own(running, red):
+    running.desk.engine.hub.preload("book", path=running.folder / "known.onnx", metadata=PLAIN)
+    told = {"model_id": "book", "model_path": "deep/net.onnx", "metadata": BLUE_FIRST}
+    response = running.client.post(PRELOAD, json=told)
+    assert code(response) == (400, "bad_request")
+    assert response.json()["error"]["message"] == (
+        "model_id is 'book'; expected a name of your own: a model here has this one."
+    )
+    assert running.client.post(PRELOAD, json=told | {"model_path": "known.onnx"}).status_code == 200
+    assert first_label(running, red, "book") == "blue"
+    running.client.delete("/api/inference/models/book")
+    assert first_label(running, red, "book") == "red"
+
+
+def test_a_recipe_has_a_limit_of_steps(running):
+    steps = PLAIN["preprocessing"]
+    scales = [{"step": "Rescale", "scale": 1.0}] * (100 - len(steps))
+    recipe = [steps[0], *scales, *steps[1:]]
+    told = {"model_id": "known", "metadata": PLAIN | {"preprocessing": recipe}}
+    assert running.client.post(PRELOAD, json=told).status_code == 200
+    recipe.insert(1, {"step": "Rescale", "scale": 1.0})
+    response = running.client.post(PRELOAD, json=told)
+    assert code(response) == (422, "metadata_invalid")
+    assert "a list of 101 steps" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("kind", "data"), [("text", "a cat"), ("tensor", [1.0]), ("image", "")])
+def test_a_model_without_inputs_takes_none(running, red, kind, data):
+    constant(running.folder / "constant.onnx")
+    body = {"model_id": "constant", "input": {"type": kind, "data": data or red}}
+    response = running.client.post("/api/inference/execute", json=body)
+    assert code(response) == (422, "model_unsupported_inputs")
 
 
 @pytest.mark.parametrize("name", ["known.onnx", "deep/net.onnx", "../models/known", "x" * 129])

@@ -63,11 +63,32 @@ def test_a_full_queue_turns_away_at_once_and_says_when_to_come_back(start, red):
 
 
 def test_a_batch_is_admitted_whole_or_not_at_all(start, red):
-    running = start(workers=1, queue_limit=1)
-    body = {"model_id": "colours", "inputs": [{"data": red}] * 3}
+    running = start(workers=1, queue_limit=2)
+    admission = running.desk.admission
+    body = {"model_id": "colours", "inputs": [{"data": red}] * 2}
+    threads = busy(running, red, 2)
+    assert until(lambda: (admission.running, admission.waiting) == (1, 1))
     assert code(running.client.post("/api/inference/batch", json=body)) == (503, "queue_full")
-    body["inputs"].pop()
-    assert running.client.post("/api/inference/batch", json=body).status_code == 200
+    assert admission.waiting == 1
+    release(running, threads)
+    body["inputs"] *= 5  # more than may wait, but nobody does
+    results = running.client.post("/api/inference/batch", json=body).json()["results"]
+    assert [one["success"] for one in results] == [True] * 10
+
+
+def test_the_time_in_which_the_body_came_counts_as_well(service, red):
+    body = {"model_id": "colours", "input": {"data": red}, "options": {"timeout_ms": 300}}
+
+    def slowly():
+        told = json.dumps(body).encode()
+        yield told[:20]
+        time.sleep(0.4)
+        yield told[20:]
+
+    headers = {"Content-Type": "application/json"}
+    response = service.client.post(EXECUTE, content=slowly(), headers=headers)
+    assert code(response) == (504, "inference_timeout")
+    assert "within 300 ms" in response.json()["error"]["message"]
 
 
 def test_a_run_that_does_not_end_is_answered_within_a_second_of_its_limit(service, red):

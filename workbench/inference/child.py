@@ -40,6 +40,9 @@ from workbench.timing import clock
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from workbench.models.model import Model
+    from workbench.models.session import SessionFacts
+
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +79,7 @@ class _Worker:
         self._control = control
         self._lock = threading.Lock()
         self._stop: tuple[int, Stop] | None = None
+        self._told: dict[str, SessionFacts | None] = {}
         self._stopped = -1  # the number of an errand that is to be stopped, begun or not
         self.hub = ModelHub.built(outfit.hub)
         self.executor = InProcess(
@@ -118,10 +122,13 @@ class _Worker:
         if stopped:
             stop.cancel()
         heard: list[Warning] = []
+        facts: SessionFacts | None = None
         try:
             with warnings.catch_warnings():
                 _hear(heard)
-                value: Any = self._done(errand, stop)
+                model = self.hub.refer(errand.model)
+                value: Any = self._done(errand, model, stop)
+                facts = self._news(errand, model)
         except Exception as error:
             if not isinstance(error, WorkbenchError):
                 log.exception("An errand with %s failed.", errand.name)
@@ -130,12 +137,20 @@ class _Worker:
             with self._lock:
                 self._stop = None
         try:
-            return Reply(value, clock() - began, tuple(heard))
+            return Reply(value, clock() - began, tuple(heard), facts)
         finally:
             del value  # an error holds its frames: none of them may hold it, or both wait for gc
 
-    def _done(self, errand: Errand, stop: Stop) -> Any:
-        model = self.hub.refer(errand.model)
+    def _news(self, errand: Errand, model: Model) -> SessionFacts | None:
+        """Return what is known of a model's session, unless that was told already."""
+        key = errand.model.key
+        facts = None if errand.kind == "unload" else model.session
+        if self._told.get(key) is facts:
+            return None
+        self._told[key] = facts
+        return facts
+
+    def _done(self, errand: Errand, model: Model, stop: Stop) -> Any:
         job = Job(
             model, errand.top_k, errand.timeout_s, stop,
             outputs=errand.outputs, most_bytes=errand.most_bytes,

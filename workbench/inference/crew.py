@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import SwitchedOffError, WorkbenchError, WorkerCrashedError
 from workbench.inference.process import Process
+from workbench.stopping import Stop
 
 if TYPE_CHECKING:
     from workbench.inference.errand import Errand, Outfit
-    from workbench.stopping import Stop
 
 #: Limit of a load when a worker is replaced, in seconds.
 REWARM_S = 30.0
+#: Longest that a worker may take to close a model, in seconds; then it is replaced.
+UNLOAD_S = 5.0
 #: Workers that end in a row before any was up: there is no use in starting more.
 _MOST_STILLBORN = 3
 #: How long a request sleeps at most before it looks again for a free worker, in seconds.
@@ -68,6 +70,11 @@ class Crew:
         """The workers there are now."""
         with self._state:
             return tuple(self._members)
+
+    @property
+    def spare(self) -> Process | None:
+        """The worker that is held in readiness."""
+        return self._spare
 
     # ── who has whom ──────────────────────────────────────────────────────────────────────────
 
@@ -127,6 +134,11 @@ class Crew:
         """Let others have a worker; one that has ended is replaced by whoever hears of it."""
         with self._state:
             process.holder = None
+            if process.leaving and not process.dead and process in self._members:
+                threading.Thread(
+                    target=self._tidy, args=(process,), name="workbench-tidy", daemon=True
+                ).start()
+                return
             if process.dead or process not in self._members:
                 process.hang_up()
             else:
@@ -139,6 +151,36 @@ class Crew:
                 return
             self._readying = True
         threading.Thread(target=self._get_ready, name="workbench-spare", daemon=True).start()
+
+    def unload(self, errand: Errand) -> None:
+        """Have a model closed by each worker that has it; one at work does so when it is free.
+
+        Whoever looks finds it closed from now on.
+        """
+        key, free = errand.model.key, []
+        with self._state:
+            for process in self._members:
+                if process.live.pop(key, None) is None:
+                    continue
+                process.leaving[key] = errand
+                if process in self._free:
+                    self._free.remove(process)
+                    process.holder = threading.get_ident()
+                    free.append(process)
+        for process in free:
+            self._tidy(process)
+
+    def _tidy(self, process: Process) -> None:
+        """Have a worker close what is leaving it, and let others have it."""
+        process.holder = threading.get_ident()
+        try:
+            while process.leaving:
+                _, errand = process.leaving.popitem()
+                process.do(errand, [Stop(UNLOAD_S)])
+        except WorkbenchError:
+            pass  # it has ended, and all that it had with it
+        finally:
+            self.give_back(process)
 
     # ── who comes and goes ────────────────────────────────────────────────────────────────────
 

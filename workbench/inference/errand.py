@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from workbench.inference.source import Parcel
     from workbench.models.blueprint import Blueprint, Reference
+    from workbench.models.session import SessionFacts
 
 #: What a worker says of itself: it is up, prepares an input, loads, runs, or runs many times.
 READY, PREPARING, LOADING, RUNNING, WARMING = "ready", "preparing", "load", "run", "warm-up"
@@ -84,11 +85,13 @@ class Reply:
     value : the answer, or the error
     spent_s : seconds that the worker had it
     warned : warnings of ours that came up meanwhile
+    facts : of the model's session there, where they are not what was told last
     """
 
     value: Any
     spent_s: float
     warned: tuple[Warning, ...] = ()
+    facts: SessionFacts | None = None
 
 
 def cannot_cross(content: object, error: Exception) -> InputMismatchError:

@@ -69,6 +69,24 @@ class Job:
     most_bytes: int | None = None  # that raw outputs may have together
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What a worker process is about.
+
+    Attributes
+    ----------
+    models : ids of those that are live in it, sorted
+    busy : whether it is at work
+    resident_bytes : the memory that it holds; None where the system does not tell
+    spare : whether it only waits for the end of another
+    """
+
+    models: tuple[str, ...]
+    busy: bool
+    resident_bytes: int | None
+    spare: bool = False
+
+
 class Executor(Protocol):
     """A place where models run. Every answer, and every error, is counted there once."""
 
@@ -106,6 +124,19 @@ class Executor(Protocol):
 
     def live(self) -> tuple[str, ...]:
         """Return the ids of the models that are live here, sorted."""
+        ...
+
+    def sessions(self, model: Model) -> tuple[SessionFacts, ...]:
+        """Return what is known of the model's sessions here, as far as answers tell."""
+        ...
+
+    @property
+    def processes(self) -> int:
+        """Worker processes that models run in; 0 where they run in this one."""
+        ...
+
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """Return what each worker process is about; nothing where there are none."""
         ...
 
     @property
@@ -413,6 +444,20 @@ class InProcess:
     def live(self) -> tuple[str, ...]:
         """Return the ids of the models that are live here, sorted."""
         return tuple(sorted(row["id"] for row in self.hub.rows() if row["state"] == "live"))
+
+    def sessions(self, model: Model) -> tuple[SessionFacts, ...]:
+        """Return what is known of the model's session, if it is live."""
+        facts = model.session if self.holds(model) else None
+        return () if facts is None else (facts,)
+
+    @property
+    def processes(self) -> int:
+        """None: this process is not counted."""
+        return 0
+
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """Return nothing: there are none."""
+        return ()
 
     @property
     def replaced(self) -> int:

@@ -23,9 +23,9 @@ from workbench.errors import (
     WorkerCrashedError,
 )
 from workbench.host import host
-from workbench.inference.crew import REWARM_S, Crew
+from workbench.inference.crew import UNLOAD_S, Crew
 from workbench.inference.errand import Errand, Outfit, Reply
-from workbench.inference.executor import LOAD_SHOWN_S, Job
+from workbench.inference.executor import LOAD_SHOWN_S, Job, WorkerState
 from workbench.inference.process import NotBegunError
 from workbench.inference.results import Failure, Outputs, Result
 from workbench.inference.source import Kept, Parcel, name_of, pack
@@ -137,11 +137,13 @@ class Pool:
         )
 
     def unload(self, model: Model) -> None:
-        """Close the model's session in each worker that has it."""
-        job = Job(model, 1, REWARM_S, None)
-        for _ in range(self.processes):
-            if self.holds(model):
-                self._ask("unload", None, job)
+        """Close the model's session in each worker that has it; one at work does so afterwards."""
+        self._crew.unload(
+            Errand(
+                model=self._reference(model), name=model.id, kind="unload", content=None,
+                top_k=1, timeout_s=UNLOAD_S,
+            )
+        )  # fmt: skip
 
     def live(self) -> tuple[str, ...]:
         """Return the ids of the models that are live in a worker, as far as answers tell."""
@@ -151,6 +153,18 @@ class Pool:
         """Say whether the model is live in a worker, or in each, as far as answers tell."""
         key = self._reference(model).key
         return (all if everywhere else any)(key in process.live for process in self.crew)
+
+    def sessions(self, model: Model) -> tuple[SessionFacts, ...]:
+        """Return what is known of the model's sessions, one a worker that has it."""
+        key = self._reference(model).key
+        told = [process.facts.get(key) for process in self.crew if key in process.live]
+        return tuple(facts for facts in told if facts is not None)
+
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """Return what each worker is about, and the one in readiness."""
+        spare = self._crew.spare
+        states = [_state(process) for process in self.crew]
+        return tuple(states if spare is None else [*states, replace(_state(spare), spare=True)])
 
     # ── the protocol ──────────────────────────────────────────────────────────────────────────
 
@@ -378,6 +392,11 @@ class Pool:
         total_s = sum(stages.values()) if whole_s is None else whole_s
         self.metrics.add(answer.model, stages, total_s, answer.batch)
         return replace(answer, source=name, timings=Stages(stages, total_s), _input=kept)
+
+
+def _state(process: Process) -> WorkerState:
+    models = tuple(sorted({errand.name for errand in tuple(process.live.values())}))
+    return WorkerState(models, process.in_hand is not None, process.resident_bytes)
 
 
 def _pack(source: Any, job: Job) -> tuple[Parcel, Kept, dict[str, float]]:

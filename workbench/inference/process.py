@@ -41,6 +41,7 @@ from workbench.timing import clock
 from workbench.units import size
 
 if TYPE_CHECKING:
+    from workbench.models.session import SessionFacts
     from workbench.stopping import Stop
 
 #: Longest that a process may take to start, in seconds: an import from a slow disk.
@@ -67,6 +68,8 @@ class Process:
     Attributes
     ----------
     live : models that it has opened, as far as answers tell, last used last: key → how to load it
+    facts : of their sessions: key → what was told last
+    leaving : models that it is to close when it is free: key → how
     in_hand : what it was given last and has not answered, if it died meanwhile
     errands : how many it was given
     began_s : when it was started, on the clock
@@ -79,6 +82,8 @@ class Process:
         self._most_live = outfit.hub.max_models
         self.began_s = clock()
         self.live: dict[str, Errand] = {}
+        self.facts: dict[str, SessionFacts] = {}
+        self.leaving: dict[str, Errand] = {}
         self.in_hand: Errand | None = None
         self.errands = 0
         self.ready = False
@@ -169,6 +174,8 @@ class Process:
             if self._at_work:
                 self.kill()
         if not isinstance(reply.value, WorkbenchError):
+            if reply.facts is not None:
+                self.facts[errand.model.key] = reply.facts
             self._note(errand)
         for warning in reply.warned:
             warnings.warn(warning, stacklevel=2)
@@ -177,7 +184,7 @@ class Process:
     def _note(self, errand: Errand) -> None:
         """Keep in mind what is live there: its hub lets the one go that was used least recently."""
         self.live.pop(errand.model.key, None)
-        if errand.kind == "unload":
+        if errand.kind == "unload" or errand.model.key in self.leaving:
             return
         self.live[errand.model.key] = replace(errand, kind="load", content=None)
         while len(self.live) > self._most_live:
@@ -358,5 +365,7 @@ def _stopped(errand: Errand, stops: Sequence[Stop]) -> WorkbenchError:
     """Return the error that the run itself would have ended with."""
     cancelled = next((stop for stop in stops if stop.cancelled), None)
     if cancelled is None and (late := next((s for s in stops if s.expired), None)) is not None:
+        if errand.kind == "load":
+            return LoadTimeoutError(errand.name, late.timeout_s or 0.0)
         return InferenceTimeoutError(errand.name, late.timeout_s or 0.0)
     return CancelledError(errand.what)

@@ -27,7 +27,7 @@ from workbench.errors import (
     require_count,
 )
 from workbench.host import host
-from workbench.inference.executor import Executor, InProcess, Job
+from workbench.inference.executor import Executor, InProcess, Job, WorkerState
 from workbench.inference.metrics import Metrics
 from workbench.inference.opinion import OpinionGrid, Opinions, same_classes
 from workbench.inference.recipe import turned
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from workbench.inference.recipe import Recipe
     from workbench.models.model import Model
+    from workbench.models.session import SessionFacts
     from workbench.models.warmup import WarmUp
     from workbench.preprocessing.images import ImageSource
     from workbench.stopping import Stop
@@ -210,6 +211,23 @@ class Runner(Displayable):
     def live(self) -> tuple[str, ...]:
         """The ids of the models that are live where they run, sorted."""
         return self._executor.live()
+
+    def sessions(self, model: str | Path | Model) -> tuple[SessionFacts, ...]:
+        """Return what is known of a model's sessions where it runs: one here, or one a worker.
+
+        Of worker processes as far as their answers tell; nothing where the model is not live.
+        """
+        return self._executor.sessions(self.hub.handle(model))
+
+    @property
+    def processes(self) -> int:
+        """Worker processes of an isolated runner; 0 for any other."""
+        return self._executor.processes
+
+    @property
+    def worker_states(self) -> tuple[WorkerState, ...]:
+        """What each worker process of an isolated runner is about."""
+        return self._executor.worker_states()
 
     @property
     def replaced(self) -> int:

@@ -182,6 +182,8 @@ class ModelHub(Displayable):
         told = (reference.path, reference.metadata)
         if known is not None and (known.path, known.metadata) == told:
             return self.handle(name, reference.options)
+        if reference.path is None:
+            self.forget(name)  # as the hub that it comes from did
         with self.naming(name, *told):
             return self.handle(name, reference.options)
 
@@ -312,6 +314,13 @@ class ModelHub(Displayable):
         """
         known = self._named.get(name)
         return None if known is None else (known.path, known.metadata)
+
+    def forget(self, name: str) -> None:
+        """Let go of the file and the description that a name was given by :meth:`preload`.
+
+        A model on a shelf has its own description again; any other name is unknown from then on.
+        """
+        self._named.pop(name, None)
 
     def passport(self, model: str | Path | Model) -> Passport:
         """Return what is known of a model, and who says so, without loading it."""

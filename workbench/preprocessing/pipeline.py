@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Trace", "TraceStep"]
 
+#: Steps that a recipe may have: each costs something with every picture.
+MOST_STEPS = 100
 #: Called after each stage with its name, its step (None for decoding), its result, its seconds.
 _Watch = Callable[[str, Step | None, "Image.Image | NDArray[Any]", float], None]
 
@@ -325,10 +327,14 @@ class Pipeline(Displayable):
 
         Raises
         ------
-        MetadataError : an unknown step or field, named with the choices; an impossible value
+        MetadataError : an unknown step or field, named with the choices; an impossible value;
+            more than :data:`MOST_STEPS`
         """
         if not isinstance(recipe, list | tuple):
             raise MetadataError(where, "preprocessing", recipe, "a list of steps")
+        if len(recipe) > MOST_STEPS:
+            seen = f"a list of {len(recipe):,} steps"
+            raise MetadataError(where, "preprocessing", seen, f"at most {MOST_STEPS} of them")
         options: dict[str, Any] = {}
         steps: list[Step] = []
         for number, entry in enumerate(recipe):

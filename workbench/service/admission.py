@@ -74,6 +74,7 @@ class Admission:
         work: Callable[[Stop], T],
         *,
         timeout_s: float | None,
+        begun: float | None = None,
         admitted: bool = False,
     ) -> T:
         """Run something in a thread when it is its turn, and return what it returns.
@@ -81,7 +82,8 @@ class Admission:
         Parameters
         ----------
         work : is told a Stop, which ends at the deadline or when the caller is cancelled
-        timeout_s : seconds from now, waiting included; None for no limit
+        timeout_s : seconds, waiting included; None for no limit
+        begun : when they began, on the clock; None for now
         admitted : :meth:`admit` was asked for a whole batch already
 
         Raises
@@ -90,13 +92,18 @@ class Admission:
         """
         if not admitted:
             self.admit()
-        with self.stopping(timeout_s) as stop:
+        with self.stopping(timeout_s, begun) as stop:
             return await self.run_under(stop, work)
 
     @contextmanager
-    def stopping(self, timeout_s: float | None) -> Iterator[Stop]:
-        """Make a Stop that ends with the block, or when everything is to stop."""
+    def stopping(self, timeout_s: float | None, begun: float | None = None) -> Iterator[Stop]:
+        """Make a Stop that ends with the block, or when everything is to stop.
+
+        ``begun`` : when its time began, on the clock; None for now
+        """
         stop = Stop(timeout_s)
+        if begun is not None and timeout_s is not None:
+            stop.deadline_s = begun + timeout_s
         self._stops.add(stop)
         try:
             yield stop
@@ -145,7 +152,7 @@ class Admission:
                     loop.call_soon_threadsafe(ended)
 
         future = loop.run_in_executor(self._pool, carried_out)
-        future.add_done_callback(_looked_at)
+        future.add_done_callback(looked_at)
         limit_s = None if stop.timeout_s is None else stop.remaining_s + GRACE_S
         done, _ = await asyncio.wait({future}, timeout=limit_s)
         if not done:
@@ -163,7 +170,7 @@ class Admission:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _looked_at(done: asyncio.Future[Any]) -> None:
+def looked_at(done: asyncio.Future[Any]) -> None:
     """Look at an error, so that nobody complains about one that is left behind."""
     if not done.cancelled():
         done.exception()

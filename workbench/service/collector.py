@@ -97,7 +97,8 @@ class DeskCollector(Collector):
         stages = HistogramMetricFamily(
             "workbench_stage_seconds", "Time of a stage of a run.", labels=("model", "stage")
         )
-        for (model, stage), tally in metrics.tallies().items():
+        own = self._desk.stages.tallies().items()
+        for (model, stage), tally in [*own, *metrics.tallies().items()]:
             _add(stages, (model, stage), tally)
         yield stages
 
@@ -115,6 +116,11 @@ class DeskCollector(Collector):
             yield GaugeMetricFamily(
                 "workbench_resident_bytes", "Memory of this process.", value=resident
             )
+        held = [worker.resident_bytes or 0 for worker in self._desk.engine.workers()]
+        yield GaugeMetricFamily(
+            "workbench_workers_resident_bytes", "Memory of the worker processes, where there are.",
+            value=sum(held),
+        )  # fmt: skip
 
 
 def _add(family: HistogramMetricFamily, labels: tuple[str, ...], tally: Tally) -> None:

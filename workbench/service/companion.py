@@ -114,8 +114,18 @@ class Companions:
         fixed = self._engine.model(model_id).batch_axis
         return min(self._policy.max_batch, fixed or self._policy.max_batch)
 
-    async def run(self, asked: Asked, most: int, *, timeout_s: float, admitted: bool) -> Said:
+    async def run(
+        self,
+        asked: Asked,
+        most: int,
+        *,
+        timeout_s: float,
+        begun: float | None = None,
+        admitted: bool,
+    ) -> Said:
         """Classify a picture with others that wait; what it returns and raises is its own.
+
+        ``timeout_s`` counts from ``begun``, on the clock; None for now.
 
         Raises
         ------
@@ -124,7 +134,7 @@ class Companions:
         admission = self._admission
         if not admitted:
             admission.admit()
-        with admission.stopping(timeout_s) as stop:
+        with admission.stopping(timeout_s, begun) as stop:
             answer = asyncio.get_running_loop().create_future()
             said = await self._together(_Member(asked, stop, answer), most)
             if isinstance(said, Exception):

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import isnan
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from workbench.errors import UnsupportedInputsError
+from workbench.errors import InferenceTimeoutError, LoadTimeoutError, UnsupportedInputsError
 from workbench.host import resident_bytes
-from workbench.service.admission import Admission, unless_gone
+from workbench.models.graph import describe
+from workbench.service.admission import Admission, looked_at, unless_gone
 from workbench.service.companion import Asked, Companions
-from workbench.service.engine import MOST_NAMES
+from workbench.service.engine import MOST_NAMES, Loading
 from workbench.service.gate import classified
 from workbench.service.intake import Item, Order, picture_bytes
 from workbench.service.journal import log
 from workbench.service.problem import envelope, hide
-from workbench.service.traffic import Traffic
+from workbench.service.traffic import Stages, Traffic
 from workbench.timing import clock
 
 if TYPE_CHECKING:
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
     from workbench.inference.results import Result
     from workbench.models.model import Model
-    from workbench.service.engine import Engine
+    from workbench.service.engine import Engine, Loaded
     from workbench.service.policy import Policy
     from workbench.stopping import Stop
 
 T = TypeVar("T")
+
+#: Longest that the unloading of a model is waited for, in seconds.
+UNLOAD_S = 10.0
 
 
 class Desk:
@@ -41,13 +46,13 @@ class Desk:
     jobs : in the background and not ended, when that was last looked at; None where unknown
     """
 
-    def __init__(
-        self, engine: Engine, policy: Policy, *, workers: int, traffic: Traffic | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, policy: Policy, *, workers: int) -> None:
         self.engine, self.policy = engine, policy
-        self.traffic = Traffic() if traffic is None else traffic
+        self.traffic = Traffic(self._knows)
+        self.stages = Stages()
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
         self.companions = Companions(engine, self.admission, policy)
+        self._unloading = ThreadPoolExecutor(2, "workbench-unload")
         self.ready = self.draining = False
         self.jobs: int | None = None
         self.started_s = clock()
@@ -69,6 +74,9 @@ class Desk:
             self._described.add(model_id)
         return model
 
+    def _knows(self, name: str) -> bool:
+        return self.engine.knows(name)
+
     # ── answering ─────────────────────────────────────────────────────────────────────────────
 
     async def execute(self, order: Order, request: Request) -> dict[str, Any]:
@@ -82,12 +90,12 @@ class Desk:
 
         Raises
         ------
-        QueueFullError : there is no room for all of them
+        QueueFullError : there is no room for all of them; one may exceed a queue that is empty
         UnknownModelError and the like : what fails for all of them alike
         """
         self.traffic.add_batch(len(order.items))
         await self.handle(order.model_id)
-        self.admission.admit(len(order.items))
+        self.admission.admit(len(order.items) if self.admission.waiting else 1)
         begun, identity = _begun(request), request.state.request_id
         work = [self.item(order, item, identity, begun=begun) for item in order.items]
         return list(await unless_gone(request, asyncio.gather(*work)))
@@ -128,20 +136,21 @@ class Desk:
         if most > 1:
             picture = Asked(order.model_id, order.top_k, read, alone)
             result, stages = await self.companions.run(
-                picture, most, timeout_s=order.timeout_s, admitted=admitted
+                picture, most, timeout_s=order.timeout_s, begun=begun, admitted=admitted
             )
         else:
             result, stages = await self.admission.run(
-                alone, timeout_s=order.timeout_s, admitted=admitted
+                alone, timeout_s=order.timeout_s, begun=begun, admitted=admitted
             )
+        self.stages.add(order.model_id, stages)
         self.companions.note(order.model_id, result.session)
         return answered(result, stages, clock() - (asked if begun is None else begun))
 
     def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
         engine = self.engine
         if kind == "text":
-            port = engine.model(order.model_id).inputs[0].describe()
-            raise UnsupportedInputsError(order.model_id, "text", port, "a text input")
+            seen = f"inputs ({describe(engine.model(order.model_id).inputs)})"
+            raise UnsupportedInputsError(order.model_id, "text", seen, "a text input")
         call = engine.classify if kind == "image" else engine.classify_tensor
         return call(data, order.model_id, top_k=order.top_k, stop=stop)
 
@@ -150,7 +159,69 @@ class Desk:
     ) -> T:
         """Do something else that blocks (a load, a run on tensors), in its turn."""
         limit_s = self.policy.timeout_s if timeout_s is None else timeout_s
-        return await unless_gone(request, self.admission.run(work, timeout_s=limit_s))
+        asked = clock()
+
+        def timed(stop: Stop) -> tuple[T, float]:
+            started = clock()
+            return work(stop), started - asked
+
+        turn = self.admission.run(timed, timeout_s=limit_s, begun=_begun(request))
+        answer, waited_s = await unless_gone(request, turn)
+        self.stages.add(getattr(request.state, "model", ""), {"queue": waited_s})
+        return answer
+
+    async def load(
+        self,
+        model_id: str,
+        request: Request,
+        *,
+        first: Callable[[Stop], object] | None = None,
+        timeout_s: float | None = None,
+        **facts: Any,
+    ) -> Loaded:
+        """Load a model, in its turn.
+
+        Parameters
+        ----------
+        first : done before it, such as fetching the model
+        timeout_s : limit of all that; None for that of a request
+        facts : path, metadata and warmup of :meth:`~workbench.service.engine.Engine.preload`
+
+        Raises
+        ------
+        LoadTimeoutError : the limit ended the load
+        InferenceTimeoutError : it ended the waiting before it, or the warm-up after it
+        """
+        loading = Loading()
+
+        def work(stop: Stop) -> Loaded:
+            if first is not None:
+                first(stop)
+            return self.engine.preload(model_id, stop=stop, loading=loading, **facts)
+
+        try:
+            return await self.call(work, request, timeout_s=timeout_s)
+        except InferenceTimeoutError as error:
+            if not loading.under_way:
+                raise
+            raise LoadTimeoutError(model_id, error.limit_s) from error
+
+    async def unload(self, model_id: str) -> tuple[bool, int | None]:
+        """Close a model's session: whether it had one, and the bytes given back.
+
+        It waits neither for a run nor for anything else that takes its time.
+
+        Raises
+        ------
+        InferenceTimeoutError : it took longer than :data:`UNLOAD_S`, and goes on
+        """
+        self._described.discard(model_id)  # it may be described anew
+        work = asyncio.wrap_future(self._unloading.submit(self.engine.unload, model_id))
+        done, _ = await asyncio.wait({work}, timeout=UNLOAD_S)
+        if not done:
+            work.add_done_callback(looked_at)
+            raise InferenceTimeoutError(model_id, UNLOAD_S, what=f"Unloading {model_id!r}")
+        return work.result()
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────
 
@@ -158,13 +229,14 @@ class Desk:
         """Return what is in memory, how busy the service is, what it did, and its limits."""
         metrics, admission, policy = self.engine.metrics, self.admission, self.policy
         latency = {}
-        for stage in metrics.stages():
-            samples = metrics.samples(stage)
+        seen = [self.stages.samples(stage) for stage in self.stages.names()]
+        seen += [metrics.samples(stage) for stage in metrics.stages()]
+        for samples in seen:
             row: dict[str, float | int | None] = {"n": samples.n}
             for p in (0.5, 0.9, 0.99):
                 value_s = samples.percentile_s(p)
                 row[f"p{round(100 * p)}_ms"] = None if isnan(value_s) else 1e3 * value_s
-            latency[stage] = row
+            latency[samples.what] = row
         requests, inputs = self.traffic.batches()
         return {
             "ready": self.ready,
@@ -202,6 +274,7 @@ class Desk:
     def close(self) -> None:
         """Stop what runs, and let go of the engine."""
         self.admission.close()
+        self._unloading.shutdown(wait=False, cancel_futures=True)
         self.engine.close()
 
 

@@ -1,6 +1,7 @@
 """Jobs in the memory of the service: they end with it.
 
-A job takes its turns in the same queue as everyone, one input at a time, so that it never fills it.
+A job takes its turns in the same queue as everyone, one input at a time, so that it never fills it;
+and one worker is left to others, where there are two.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class EmbeddedJobs:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._jobs: OrderedDict[str, _Work] = OrderedDict()
-        self._turn = asyncio.Lock()
+        self._turns = asyncio.Semaphore(max(1, desk.admission.workers - 1))
 
     async def start(self, order: Order, request_id: str) -> Job:
         """Begin a job, or put it behind those that have not ended; raises QueueFullError."""
@@ -98,7 +99,7 @@ class EmbeddedJobs:
         order = work.order
         assert order is not None
         try:
-            async with self._turn:
+            async with self._turns:
                 work.state = "running"
                 for item in order.items:
                     work.results.append(await self._desk.item(order, item, work.request_id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from workbench.errors import (
     UnknownModelError,
     UnsafePathError,
     WorkbenchError,
+    abridge,
 )
 from workbench.host import resident_bytes
 from workbench.inference.results import Failure, Result
@@ -32,12 +33,14 @@ from workbench.units import shape
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from workbench.inference.executor import WorkerState
     from workbench.inference.metrics import Metrics
     from workbench.inference.results import Outputs
     from workbench.inference.runner import Runner
     from workbench.models.cache import CacheInfo
     from workbench.models.hub import ModelHub
     from workbench.models.model import Model
+    from workbench.models.session import SessionFacts
     from workbench.stopping import Stop
 
 #: Models that may be given a name by requests: each costs a little memory, loaded or not.
@@ -46,6 +49,13 @@ MOST_NAMES = 1_000
 _NO_WHOLE = "fractions, or out of range"
 #: Most runs of a warm-up that a request asks for.
 WARM_UP_RUNS = 10
+
+
+@dataclass(slots=True)
+class Loading:
+    """A preload that others look at; ``under_way`` from the begin of the load to its end."""
+
+    under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,8 @@ class Engine:
         self._runner = runner
         #: ids that requests have loaded, and the file that they gave them (None: their own)
         self._used: dict[str, Path | None] = {}
+        #: ids that requests have described, and what they were given before (None: nothing)
+        self._before: dict[str, tuple[Path, Mapping[str, Any] | None] | None] = {}
         self._lock = threading.Lock()
         #: of models in other processes; the hub counts those in this one
         self._hits = self._misses = self._evictions = 0
@@ -94,6 +106,16 @@ class Engine:
         if store.is_path(model_id):
             raise UnknownModelError(model_id, self.hub.ids())
         return self.hub.handle(model_id)
+
+    def knows(self, model_id: str) -> bool:
+        """Say whether a model has this id; nothing is opened."""
+        if self.hub.named(model_id) is not None:
+            return True
+        try:
+            store.find(model_id, self.hub.shelves)
+        except WorkbenchError:
+            return False
+        return True
 
     # ── running ───────────────────────────────────────────────────────────────────────────────
 
@@ -135,7 +157,8 @@ class Engine:
         InputMismatchError : they do not fit the model's input
         """
         model = self.model(model_id)
-        port = next(p for p in model.inputs if p.name == model.image_input)
+        name = model.image_input  # refuses what is no classifier
+        port = next(p for p in model.inputs if p.name == name)
         batch = as_array(data, port.dtype, "input.data")
         rank = len(port.shape or (None,) * 4)
         if batch.ndim == rank - 1:
@@ -185,31 +208,43 @@ class Engine:
         metadata: Mapping[str, Any] | None = None,
         warmup: bool = False,
         stop: Stop | None = None,
+        loading: Loading | None = None,
     ) -> Loaded:
         """Load a model, under a name of the client's choice where a path is given.
+
+        ``loading`` : told how far this is
 
         Raises
         ------
         UnsafePathError : the path leads out of ``MODEL_DIR``, also by a link
         MissingFileError : there is no such file
+        BadRequestError : the name is that of another model, which no request gave it
         """
         store.check_id(model_id)
         if store.is_path(model_id):
             raise UnsafePathError(model_id, "a name that does not end in '.onnx'")
         hub = self.hub
         file = None if path is None else self.file_below(path)
-        if file is not None and metadata is None and self._is_own(model_id, file):
+        own = None if file is None else self._own_file(model_id)
+        if own not in (None, file):
+            taken = "a name of your own: a model here has this one"
+            raise BadRequestError("model_id", model_id, taken)
+        if own is not None and metadata is None:
             file = None  # with its description
         if file is None and model_id not in hub:
             raise UnknownModelError(model_id, hub.ids())
         if file is not None and model_id not in hub and len(hub) >= MOST_NAMES:
             raise BadRequestError("model_id", model_id, f"one of the {MOST_NAMES} names in use")
         cached = self._is_cached(model_id, file, named=metadata is not None or file is not None)
+        loading = Loading() if loading is None else loading
+        loading.under_way = True
         begun = clock()
         held = None if cached or not self._runner.isolated else self.live()
-        model = self._runner.load(
-            model_id, path=file, metadata=metadata, timeout_s=_limit_s(stop), stop=stop
-        )
+        with self._describing(model_id, given=file is not None or metadata is not None):
+            model = self._runner.load(
+                model_id, path=file, metadata=metadata, timeout_s=_limit_s(stop), stop=stop
+            )
+        loading.under_way = False
         self._note(model_id, file)
         self._count(model_id, held)
         load_s, warmup_s = clock() - begun, 0.0
@@ -254,12 +289,41 @@ class Engine:
             if file is not None or model_id not in self._used:
                 self._used[model_id] = file
 
-    def _is_own(self, model_id: str, file: Path) -> bool:
-        """Say whether a file is the one that lies on a shelf under this very id."""
+    @contextmanager
+    def _describing(self, model_id: str, *, given: bool) -> Iterator[None]:
+        """Remember what an id was given before a request describes it, for :meth:`unload`."""
+        if given:
+            with self._lock:
+                self._before.setdefault(model_id, self.hub.named(model_id))
         try:
-            return store.find(model_id, self.hub.shelves).path.resolve() == file
+            yield
+        finally:
+            if self.hub.named(model_id) is None:
+                self._before.pop(model_id, None)
+
+    def _own_file(self, model_id: str) -> Path | None:
+        """Return the file that an id has here by itself; None for one that requests gave a name."""
+        with self._lock:
+            known = model_id in self._before
+            named = self._before[model_id] if known else self.hub.named(model_id)
+        if named is not None:
+            return named[0]
+        try:
+            return store.find(model_id, self.hub.shelves).path.resolve()
         except UnknownModelError:
-            return False
+            return None
+
+    def _give_back(self, model_id: str) -> None:
+        """Forget what requests said of a model that was here before them."""
+        if model_id not in self._before or self._own_file(model_id) is None:
+            return
+        with self._lock:
+            named = self._before.pop(model_id, None)
+        if named is None:
+            self.hub.forget(model_id)
+            return
+        with self.hub.naming(model_id, *named):
+            pass
 
     def file_below(self, path: str) -> Path:
         """Return the file that a client names, which lies below ``MODEL_DIR`` after links."""
@@ -274,16 +338,21 @@ class Engine:
             raise UnsafePathError(path, expected) from error
         if not file.is_relative_to(real_root) or file == real_root:
             raise UnsafePathError(path, expected)
-        if not file.is_file():
-            raise MissingFileError(path, "model file", "is not in MODEL_DIR")
-        return file
+        with suppress(OSError):  # too long for a name, or not to be looked at
+            if file.is_file():
+                return file
+        raise MissingFileError(abridge(path), "model file", "is not in MODEL_DIR")
 
     def unload(self, model_id: str) -> tuple[bool, int | None]:
-        """Close a model's session; return whether it had one, and the bytes given back."""
+        """Close a model's session; return whether it had one, and the bytes given back.
+
+        What requests said of a model that was here before them is forgotten.
+        """
         model = self.model(model_id)
         held = self._runner.holds(model)
         before = resident_bytes()
         self._runner.unload(model)
+        self._give_back(model_id)
         after = resident_bytes()
         freed = None if before is None or after is None or self._runner.isolated else before - after
         return held, None if freed is None else max(0, freed)
@@ -309,9 +378,25 @@ class Engine:
         """Describe every model, a row each."""
         held = self.live()
         return [
-            {**row, "state": "live"} if row["id"] in held and row["state"] == "cold" else row
+            self._elsewhere(row) if row["id"] in held and row["state"] == "cold" else row
             for row in self.hub.rows()
         ]
+
+    def _elsewhere(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Describe a model that is live in other processes; its memory is that of all of them."""
+        told: tuple[SessionFacts, ...] = ()
+        with suppress(WorkbenchError):  # its file has gone
+            told = self._runner.sessions(self.model(row["id"]))
+        if not told:
+            return {**row, "state": "live"}
+        grown = [facts.memory_bytes for facts in told if facts.memory_bytes is not None]
+        return {
+            **row,
+            "state": "live",
+            "provider": told[-1].provider,
+            "threads": told[-1].threads,
+            "memory_bytes": sum(grown) if grown else None,
+        }
 
     def live(self) -> frozenset[str]:
         """Return the ids of the models in memory where they run."""
@@ -334,12 +419,18 @@ class Engine:
         info = self.hub.cache_info()
         if not self._runner.isolated:
             return info
+        number = self._runner.processes  # each has room for as many
         live = [row["size_bytes"] for row in self.rows() if row["state"] == "live"]
         with self._lock:
             return replace(
                 info, hits=self._hits, misses=self._misses, evictions=self._evictions,
-                live=len(live), bytes=sum(live),
+                live=len(live), bytes=sum(live), max_models=number * info.max_models,
+                max_bytes=None if info.max_bytes is None else number * info.max_bytes,
             )  # fmt: skip
+
+    def workers(self) -> tuple[WorkerState, ...]:
+        """Return what each worker process is about; nothing where models run in this one."""
+        return self._runner.worker_states
 
     def status(self) -> dict[str, Any]:
         """Return what is in memory, and how the cache has done."""
@@ -365,6 +456,15 @@ class Engine:
                 "bytes": info.bytes,
                 "max_bytes": info.max_bytes,
             },
+            "workers": [
+                {
+                    "models": list(worker.models),
+                    "busy": worker.busy,
+                    "memory_bytes": worker.resident_bytes,
+                    "spare": worker.spare,
+                }
+                for worker in self.workers()
+            ],
         }
 
     def close(self) -> None:

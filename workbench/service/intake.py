@@ -36,6 +36,8 @@ _PLACE = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:(?!.{0,40},)|~|\.{1,2}/|/(?!9j/
 _ENDING = re.compile(r"\.[A-Za-z0-9]{2,5}$")
 #: Whole number, and a plain decimal one, as a query or a form may have them.
 _WHOLE, _DECIMAL = re.compile(r"\d{1,9}"), re.compile(r"\d{1,9}(\.\d{1,9})?")
+#: Fields that a form may have beside its files, and files that are counted at all.
+_FIELDS, _COUNTED = 10, 1_000
 _EXPECTED_BODY = "application/json, multipart/form-data or image/*"
 
 
@@ -86,6 +88,7 @@ async def execute_order(request: Request, policy: Policy) -> Order:
     """Read a request for one input."""
     kind = kind_of(request)
     if kind == "application/json":
+        _refuse_query(request)
         body = await _body(request, policy, policy.json_bytes())
         asked = validated(Execute, await json_body(body))
         return _order(asked.model_id, [asked.input], asked.options, policy)
@@ -97,6 +100,7 @@ async def batch_order(request: Request, policy: Policy) -> Order:
     most = policy.max_batch
     kind = kind_of(request)
     if kind == "application/json":
+        _refuse_query(request)
         body = await _body(request, policy, policy.json_bytes(most))
         asked = validated(Batch, await json_body(body))
         if len(asked.inputs) > most:
@@ -110,10 +114,18 @@ async def job_order(request: Request, policy: Policy) -> Order:
     kind = kind_of(request)
     if kind != "application/json":
         raise UnsupportedMediaError(kind, "application/json")
+    _refuse_query(request)
     body = await _body(request, policy, policy.json_bytes(policy.max_batch))
     asked = validated(Job, await json_body(body))
     order = _order(asked.model_id, asked.inputs, asked.options, policy)
     return replace(order, size_bytes=len(body))
+
+
+def _refuse_query(request: Request) -> None:
+    """Refuse a query beside JSON, which has all that a query could say."""
+    if request.url.query:
+        expected = "none beside a JSON body, which has model_id and options itself"
+        raise BadRequestError("The query", request.url.query[:60], expected)
 
 
 def _order(model_id: str, inputs: list[Input], options: Options, policy: Policy) -> Order:
@@ -167,12 +179,18 @@ async def _bare(request: Request, policy: Policy, kind: str, most: int) -> Order
 
 
 async def _form(request: Request, body: bytes, most: int) -> tuple[dict[str, str], list[bytes]]:
-    """Return the fields of a form, and its files."""
+    """Return the fields of a form, and its files.
+
+    Raises
+    ------
+    BatchTooLargeError : more files than a batch may have
+    BadRequestError : it is no form, or several files where one is taken
+    """
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = MultiPartParser(request.headers, stream(), max_files=most, max_fields=10)
+    parser = MultiPartParser(request.headers, stream(), max_files=_COUNTED, max_fields=_FIELDS)
     parser.spool_max_size = len(body) + 1  # it is in memory already: nothing goes to disk
 
     async def parse() -> tuple[dict[str, str], list[bytes]]:
@@ -190,10 +208,18 @@ async def _form(request: Request, body: bytes, most: int) -> tuple[dict[str, str
 
     try:
         if len(body) > PARSED_ASIDE_BYTES:
-            return await asyncio.to_thread(asyncio.run, parse())
-        return await parse()
+            fields, files = await asyncio.to_thread(asyncio.run, parse())
+        else:
+            fields, files = await parse()
     except (MultiPartException, FormParserError) as error:
-        raise BadRequestError("The form", str(error), f"at most {most} files") from error
+        expected = f"multipart/form-data with its boundary, and at most {_FIELDS} fields"
+        raise BadRequestError("The form", str(error), expected) from error
+    if len(files) > most == 1:
+        expected = "one picture: /api/inference/batch takes several"
+        raise BadRequestError("The form", f"{len(files)} files", expected)
+    if len(files) > most:
+        raise BatchTooLargeError(len(files), most)
+    return fields, files
 
 
 def _number(text: str | None, name: str, pattern: re.Pattern[str], default: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +176,7 @@ def router(desk: Desk) -> APIRouter:
             raise SwitchedOffError(
                 "A load with a configuration or files of the client's", "models lie in MODEL_DIR"
             )
-        await desk.call(lambda stop: desk.engine.preload(model, stop=stop), request)
+        await desk.load(model, request)
         return Response(status_code=200)
 
     @routes.post(
@@ -188,7 +187,7 @@ def router(desk: Desk) -> APIRouter:
         """Take a model out of memory."""
         await _optional(request, policy.body_s)
         await found(request, model)
-        await asyncio.to_thread(desk.engine.unload, model)
+        await desk.unload(model)
         return Response(status_code=200)
 
     _tell_absent(routes)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from workbench.service.desk import Desk
-    from workbench.service.engine import Loaded
     from workbench.stopping import Stop
 
 
@@ -55,11 +54,10 @@ def router(desk: Desk) -> APIRouter:
         request.state.model = model_id
         policy.check_source(source)
 
-        def work(stop: Stop) -> Loaded:
+        def fetch(stop: Stop) -> None:
             desk.engine.pull(source, model_id, sha256=sha256, metadata=metadata, stop=stop)
-            return desk.engine.preload(model_id, stop=stop)
 
-        limit_s = policy.pull_s
-        return reply(request, loaded(model_id, await desk.call(work, request, timeout_s=limit_s)))
+        done = await desk.load(model_id, request, first=fetch, timeout_s=policy.pull_s)
+        return reply(request, loaded(model_id, done))
 
     return routes

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from workbench.service.desk import Desk
     from workbench.service.engine import Loaded
     from workbench.service.job import Jobs
-    from workbench.stopping import Stop
 
     M = TypeVar("M", bound=BaseModel)
 
@@ -112,24 +111,23 @@ def router(desk: Desk, jobs: Jobs) -> APIRouter:
         """Load a model, under a name of your choice where a file is given, and warm it up."""
         body = await asked(request, Preload, policy.body_s)
         request.state.model = body.model_id
-
-        def work(stop: Stop) -> Loaded:
-            return desk.engine.preload(
-                body.model_id, path=body.model_path, metadata=body.metadata, warmup=body.warmup,
-                stop=stop,
-            )  # fmt: skip
-
-        done = await desk.call(work, request)
+        done = await desk.load(
+            body.model_id, request, path=body.model_path, metadata=body.metadata, warmup=body.warmup
+        )
         return reply(request, loaded(body.model_id, done))
 
     @routes.delete(
         "/api/inference/models/{model_id}", tags=["models"], response_model=UnloadedAnswer,
-        responses=responses(400, 401, 404, 429),
+        responses=responses(400, 401, 404, 429, 504),
     )  # fmt: skip
     async def unload(request: Request, model_id: str) -> Response:
-        """Take a model out of memory; its file stays, and using it loads it again."""
+        """Take a model out of memory; its file stays, and using it loads it again.
+
+        A worker process that is at work does so once it is free. What requests said of a model
+        that was here before them is forgotten.
+        """
         request.state.model = model_id
-        was, freed = await asyncio.to_thread(desk.engine.unload, model_id)  # past any queue
+        was, freed = await desk.unload(model_id)
         told = {"success": True, "model_id": model_id, "unloaded": was, "freed_bytes": freed}
         return reply(request, told)
 

@@ -73,7 +73,7 @@ def body_of(kind: type[BaseModel], *, forms: bool = False, bare: bool = False) -
         content |= {kind: {"schema": picture} for kind in ("image/png", "image/jpeg")}
         told["parameters"] = [
             {"name": name, "in": "query", "required": False, "schema": fields[name],
-             "description": "For a body that is the picture itself."}
+             "description": "For a body that is the picture itself; refused beside JSON."}
             for name in ("model_id", "top_k", "timeout_ms")
         ]  # fmt: skip
     return told

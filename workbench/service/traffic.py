@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from workbench.inference.metrics import Tally
+from workbench.inference.metrics import Metrics, Tally
 
-#: Models that are told apart; the names of all others are strangers' and count as "other".
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workbench.timing import Samples
+
+#: Models that are told apart; all others count as "other", and so do names that are no model's.
 MOST_MODELS = 200
 
 
@@ -30,10 +36,39 @@ class Served:
     model: str
 
 
-class Traffic:
-    """Counts of requests, safe to read from any thread."""
+class Stages:
+    """How long the stages took that are the service's own, such as the queue, by model."""
 
     def __init__(self) -> None:
+        self._metrics = Metrics()
+
+    def add(self, model: str, stages: Mapping[str, float]) -> None:
+        """Count the stages of one input, in seconds by name."""
+        self._metrics.add(model, stages, 0.0)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the stages seen."""
+        return tuple(name for name in self._metrics.stages() if name != "total")
+
+    def samples(self, stage: str) -> Samples:
+        """Return the most recent durations of a stage."""
+        return self._metrics.samples(stage)
+
+    def tallies(self) -> dict[tuple[str, str], Tally]:
+        """Return all durations, counted by class: (model, stage) → tally."""
+        return {key: t for key, t in self._metrics.tallies().items() if key[1] != "total"}
+
+
+class Traffic:
+    """Counts of requests, safe to read from any thread.
+
+    Parameters
+    ----------
+    knows : says whether a name is a model's
+    """
+
+    def __init__(self, knows: Callable[[str], bool]) -> None:
+        self._knows = knows
         self._lock = threading.Lock()
         self._served: Counter[Served] = Counter()
         self._times: dict[str, Tally] = {}
@@ -44,18 +79,25 @@ class Traffic:
 
     def add(self, served: Served, took_s: float) -> None:
         """Count one request."""
+        if served.model and not self._told_apart(served):
+            served = replace(served, model="other")
         with self._lock:
-            if served.model and served.model not in self._models:
-                if len(self._models) >= MOST_MODELS:
-                    served = Served(
-                        served.route, served.method, served.status, served.code, "other"
-                    )
-                else:
-                    self._models.add(served.model)
             self._served[served] += 1
             if served.route not in self._times:
                 self._times[served.route] = Tally()
             self._times[served.route].add(took_s)
+
+    def _told_apart(self, served: Served) -> bool:
+        """Say whether the model of a request is counted under its name."""
+        if served.model in self._models:
+            return True
+        if served.code == "unknown_model" or len(self._models) >= MOST_MODELS:
+            return False
+        if not self._knows(served.model):
+            return False
+        with self._lock:
+            self._models.add(served.model)
+        return True
 
     def add_batch(self, size: int) -> None:
         """Count the inputs of one request."""
