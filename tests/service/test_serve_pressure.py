@@ -240,6 +240,7 @@ def test_what_is_no_http_is_refused_counted_and_written_down(service, caplog, no
     with caplog.at_level("INFO", "workbench.service"):
         answer = raw(service.port, nonsense)
         assert until(lambda: counted() == before + 1)
+        assert until(lambda: any(getattr(r, "request_id", "") for r in caplog.records))
     head, _, body = answer.partition(b"\r\n\r\n")
     told = json.loads(body)["error"]
     assert head.startswith(b"HTTP/1.1 400")
