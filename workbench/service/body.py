@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import zlib
@@ -150,7 +151,7 @@ def parse_json(body: bytes) -> Any:
             "The body", f"nested more than {DEEPEST} levels deep", f"at most {DEEPEST} levels"
         )
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse)
+        value = _loaded(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         seen = body[:20].decode("utf-8", "replace")
         raise BadRequestError("The body", seen, "JSON in UTF-8") from error
@@ -164,6 +165,20 @@ def parse_json(body: bytes) -> Any:
     if any(mark in body for mark in _ESCAPED_SURROGATE):
         _refuse_half_pairs(value)
     return value
+
+
+def _loaded(text: str) -> Any:
+    """Parse, without looking for garbage meanwhile: what is made is all in use, however much it is.
+
+    A million lists take 0.1 s instead of 0.6, in which nobody else is answered.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def is_deep(body: bytes) -> bool:
