@@ -100,8 +100,8 @@ _HINTS: Mapping[str, str] = {
     "output_unsupported": "Models of any kind are run with tensors through /v2, a few outputs at a "
     "time.",
     "output_not_finite": "The usual cause is an input that the model was not made for.",
-    "inference_timeout": "Send a larger options.timeout_ms (parameters.timeout below /v2), or use a "
-    "smaller model.",
+    "inference_timeout": "Send a larger options.timeout_ms (below /v2: parameters.timeout), or use "
+    "a smaller model.",
     "load_timeout": "Try again: the model may be in memory by then.",
     "out_of_memory": "Unload other models, or use a smaller one.",
     "cancelled": "",
