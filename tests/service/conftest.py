@@ -78,6 +78,12 @@ class Running:
 
 
 @pytest.fixture(scope="session")
+def running_kind() -> type[Running]:
+    """Return what a service in a thread of this process is made with."""
+    return Running
+
+
+@pytest.fixture(scope="session")
 def shelf(tmp_path_factory) -> Path:
     """Return a MODEL_DIR with a model whose answers can be worked out, and one that never ends."""
     import json

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from service_tools import until
 import workbench as wb
 from tests.graphs import PLAIN, deadly_when_dark, endless_node, means
 from workbench import errors
+from workbench.models.hub import _Named
 from workbench.service import queued
 from workbench.service.depot import QUEUE, Depot, connected
 
@@ -129,11 +131,9 @@ def store(folder: Path) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def shared(start: Callable[..., Any], store: Store, models: Path) -> Any:
+def shared(running_kind: type[Any], store: Store, models: Path) -> Any:
     """Return a service whose jobs are kept in Redis."""
-    from conftest import Running
-
-    running = Running(
+    running = running_kind(
         wb.ModelHub(model_dir=models, graph_cache=False), redis_url=store.url, timeout_s=60.0
     )
     yield running
@@ -290,7 +290,7 @@ def test_a_model_that_only_the_service_has_is_each_input_s_error(shared, hire, r
     assert str(models) not in json.dumps(told)
 
 
-def test_a_child_that_is_killed_fails_its_job_and_the_worker_goes_on(shared, hire, red):
+def test_a_child_that_is_killed_fails_its_job_and_the_worker_goes_on(shared, store, hire, red):
     worker = hire()
     job = begin(shared, [{"data": red}], model="stuck")
     assert until(lambda: state(shared, job)["state"] == "running")
@@ -298,6 +298,7 @@ def test_a_child_that_is_killed_fails_its_job_and_the_worker_goes_on(shared, hir
     os.kill(worker.child(), signal.SIGKILL)
     told = ended(shared, job)
     assert (told["state"], told["error"]["code"]) == ("failed", "worker_crashed")
+    assert not store.redis.exists(f"workbench:job:{job}:order")  # its pictures are let go
     behind = begin(shared, [{"data": red}])
     assert ended(shared, behind)["state"] == "done"
 
@@ -313,6 +314,7 @@ def test_a_machine_that_is_lost_fails_its_job_when_it_is_not_heard_of(shared, st
     told = ended(shared, job)
     assert (told["state"], told["error"]["code"]) == ("failed", "worker_crashed")
     assert "not heard of" in told["error"]["message"]
+    assert not store.redis.exists(f"workbench:job:{job}:order")
 
 
 def test_a_password_stands_in_no_command_line(shared, hire, red):
@@ -369,11 +371,109 @@ def test_the_oldest_of_those_that_ended_make_room(shared, store, hire, red, monk
     assert not store.redis.keys(f"*{jobs[0]}*")
 
 
-def test_a_redis_without_room_is_a_full_queue_and_keeps_nothing(folder, models, red):
-    from conftest import Running
+def test_a_result_that_is_told_twice_is_kept_once(store):
+    depot = Depot(store.redis)
+    for number in (0, 1, 1, 2, 1):
+        depot.add("j", number, {"n": number})
+    assert depot.done("j") == 3
+    assert [one["n"] for one in depot.results("j")] == [0, 1, 2]
+    assert [one["n"] for one in depot.results("j", 2)] == [2]
+    assert depot.results("j", 3) == ()
 
+
+def test_a_redis_that_hangs_keeps_nobody_else_waiting(shared, store, red):
+    job = begin(shared, [{"data": red}])
+    store.process.send_signal(signal.SIGSTOP)
+    asked = [threading.Thread(target=state, args=(shared, job)) for _ in range(8)]
+    try:
+        for one in asked:
+            one.start()
+        large = {"model_id": "colours", "input": {"data": red + " " * 2_500_000}}
+        assert shared.client.post("/api/inference/execute", json=large).status_code == 400
+        status = shared.client.get("/api/inference/status")
+        assert status.json()["jobs"]["unfinished"] is None
+        assert "workbench_jobs_unfinished" not in shared.client.get("/metrics").text
+        assert any(one.is_alive() for one in asked)
+    finally:
+        store.process.send_signal(signal.SIGCONT)
+        for one in asked:
+            one.join(120)
+    assert until(lambda: shared.client.get(f"{JOBS}/{job}").status_code == 200)
+
+
+@pytest.mark.parametrize("left", [b"", b"{}", b"not json"])
+def test_what_is_left_of_a_job_is_none(shared, store, red, left):
+    job = begin(shared, [{"data": red}])
+    store.redis.hset(f"rq:job:{job}", "meta", left)
+    assert shared.client.get(f"{JOBS}/{job}").status_code == 404
+    other = begin(shared, [{"data": red}])
+    store.redis.hset(f"rq:job:{other}", "status", "unheard of")
+    assert shared.client.delete(f"{JOBS}/{other}").status_code == 404
+
+
+def test_a_job_whose_inputs_were_evicted_fails(shared, store, hire, red):
+    job = begin(shared, [{"data": red}])
+    store.redis.delete(f"workbench:job:{job}:order")
+    hire("--burst")
+    told = ended(shared, job)
+    assert told["state"] == "failed"
+    assert "not in Redis any more" in told["error"]["message"]
+
+
+def test_jobs_that_nobody_took_in_a_day_leave_the_queue(shared, store, red, monkeypatch):
+    for _ in range(2):
+        begin(shared, [{"data": red}])
+    for key in store.redis.keys("rq:job:*"):
+        store.redis.delete(key)  # as when its time has come
+    monkeypatch.setattr(queued, "KEPT", 2)
+    assert shared.client.get("/api/inference/status").json()["jobs"]["unfinished"] == 0
+    begin(shared, [{"data": red}])
+
+
+def test_a_load_without_an_end_can_be_ended_also_under_a_given_name(shared, hire, red, models):
+    endless_node(models / "apart" / "never.onnx", at_load=True)
+    shared.desk.engine.hub._named["never"] = _Named(models / "apart" / "never.onnx", PLAIN)
+    worker = hire()
+    job = begin(shared, [{"data": red}], model="never")
+    assert until(lambda: state(shared, job)["state"] == "running")
+    assert until(lambda: worker.child() is not None)
+    assert shared.client.delete(f"{JOBS}/{job}").json()["state"] == "cancelled"
+
+
+def test_a_second_signal_fails_the_job_at_hand(shared, hire, red):
+    worker = hire()
+    job = begin(shared, [{"data": red}], model="stuck")
+    assert until(lambda: state(shared, job)["state"] == "running")
+    assert until(lambda: worker.child() is not None)
+    worker.process.send_signal(signal.SIGTERM)
+    assert until(lambda: "warm shut down" in worker.said())
+    time.sleep(1.1)  # RQ takes two within a second for one
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(120)
+    told = state(shared, job)
+    assert (told["state"], told["error"]["code"]) == ("failed", "worker_crashed")
+
+
+def test_inputs_leave_room_in_redis_for_all_else(running_kind, folder, models, red):
+    small = Store(folder, "--maxmemory", "12mb", "--maxmemory-policy", "noeviction")
+    running = running_kind(wb.ModelHub(model_dir=models), redis_url=small.url)
+    try:
+        body = {"model_id": "colours", "inputs": [{"data": "x" * 1_000_000}] * 2}
+        while (answer := running.client.post(JOBS, json=body)).status_code == 202:
+            job = answer.json()["job_id"]
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "queue_full")
+        assert "there is room for 9.44 MB" in answer.json()["error"]["message"]
+        gone = running.client.delete(f"{JOBS}/{job}").json()
+        assert gone["state"] == "cancelled"
+        assert running.client.post(JOBS, json=body).status_code == 202
+    finally:
+        running.close()
+        small.close()
+
+
+def test_a_redis_without_room_is_a_full_queue_and_keeps_nothing(running_kind, folder, models, red):
     small = Store(folder, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
-    running = Running(wb.ModelHub(model_dir=models), redis_url=small.url)
+    running = running_kind(wb.ModelHub(model_dir=models), redis_url=small.url)
     try:
         full = running.client.post(
             JOBS, json={"model_id": "colours", "inputs": [{"data": "x" * 4_000_000}] * 2}
@@ -385,11 +485,9 @@ def test_a_redis_without_room_is_a_full_queue_and_keeps_nothing(folder, models, 
         small.close()
 
 
-def test_without_redis_jobs_are_refused_and_all_else_goes_on(folder, models, red):
-    from conftest import Running
-
+def test_without_redis_jobs_are_refused_and_all_else_goes_on(running_kind, folder, models, red):
     lost = Store(folder)
-    running = Running(wb.ModelHub(model_dir=models), redis_url=lost.url)
+    running = running_kind(wb.ModelHub(model_dir=models), redis_url=lost.url)
     try:
         job = begin(running, [{"data": red}])
         lost.close()

@@ -8,7 +8,7 @@ has an end, so that nothing stays when a machine is lost.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,11 @@ QUEUE = "workbench"
 #: Seconds for which a job may wait for a worker, and be under way: a day.
 WAITING_S = 86_400
 #: Seconds that Redis gets to take a connection, and to answer.
-CONNECT_S, ANSWER_S = 2.0, 10.0
+CONNECT_S, ANSWER_S = 2.0, 5.0
+#: Share of a Redis's memory that inputs may take; the rest is for results, and for what RQ keeps.
+FOR_INPUTS = 0.75
+#: Seconds that a worker has for a load, where an input has less.
+LOAD_S = 30.0
 #: Seconds after which a client may try again where Redis has no room or does not answer.
 AGAIN_S = 5.0
 #: The variable that a worker's child finds the address in; its password stands nowhere else.
@@ -80,6 +84,7 @@ def connected(url: str, *, patient: bool = False) -> Redis:
     except ValueError as error:
         raise ConfigError("REDIS_URL", shown, "redis://host:6379/0") from error
     kept = made.connection_pool.connection_kwargs
+    kept["decode_responses"] = False  # whatever the address says
     if kept.get("password"):
         kept["password"] = _Hidden(kept["password"])
     return made
@@ -96,7 +101,7 @@ def answering(size_bytes: int = 0) -> Iterator[None]:
     """
     try:
         yield
-    except OutOfMemoryError as error:
+    except OutOfMemoryError as error:  # other programs have filled it
         raise QueueFullError(size_bytes, 0, AGAIN_S, in_bytes=True) from error
     except (RedisError, OSError) as error:
         raise QueueUnavailableError(AGAIN_S) from error
@@ -150,6 +155,18 @@ class Depot:
         order = Order(told["model_id"], items, told["top_k"], told["timeout_s"])
         return Content(order, told["model"], told["request_id"])
 
+    def check_room(self, size_bytes: int) -> None:
+        """Raise where so many bytes more would leave too little of Redis's memory for the rest.
+
+        Raises
+        ------
+        QueueFullError : with what is held, and what it may be
+        """
+        told = self.redis.info("memory")
+        limit = int(told.get("maxmemory", 0) * FOR_INPUTS)
+        if limit and (held := int(told["used_memory"])) + size_bytes > limit:
+            raise QueueFullError(held + size_bytes, limit, AGAIN_S, in_bytes=True)
+
     def size_bytes(self, job_ids: Iterable[str]) -> int:
         """Return the bytes of all that these jobs are to do."""
         pipe = self.redis.pipeline(transaction=False)
@@ -159,17 +176,22 @@ class Depot:
 
     # ── the results ───────────────────────────────────────────────────────────────────────────
 
-    def add(self, job_id: str, result: Mapping[str, Any]) -> None:
-        """Keep one more result."""
+    def add(self, job_id: str, number: int, result: Mapping[str, Any]) -> None:
+        """Keep the result of an input, in its place: it may be told twice when a line is cut."""
         pipe = self.redis.pipeline()
-        pipe.rpush(_key(job_id, "results"), json.dumps(result, allow_nan=False))
+        pipe.hset(_key(job_id, "results"), str(number), json.dumps(result, allow_nan=False))
         pipe.expire(_key(job_id, "results"), WAITING_S)
         pipe.execute()
 
-    def results(self, job_id: str) -> tuple[dict[str, Any], ...]:
-        """Return the results so far."""
-        found: Sequence[bytes | str] = self.redis.lrange(_key(job_id, "results"), 0, -1)
-        return tuple(json.loads(one) for one in found)
+    def done(self, job_id: str) -> int:
+        """Return how many results there are: those of the first inputs."""
+        return int(self.redis.hlen(_key(job_id, "results")))
+
+    def results(self, job_id: str, start: int = 0) -> tuple[dict[str, Any], ...]:
+        """Return the results so far, from that of the input of a number on."""
+        numbers = [str(number) for number in range(start, self.done(job_id))]
+        found = self.redis.hmget(_key(job_id, "results"), numbers) if numbers else []
+        return tuple(json.loads(one) for one in found if one is not None)
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
@@ -180,6 +202,11 @@ class Depot:
     def is_asked_to_end(self, job_id: str) -> bool:
         """Say whether a job is to end."""
         return bool(self.redis.exists(_key(job_id, "end")))
+
+    def let_go(self, job_ids: Iterable[str]) -> None:
+        """Let go of what jobs were to do."""
+        if keys := [_key(job_id, "order") for job_id in job_ids]:
+            self.redis.delete(*keys)
 
     def close(self, job_id: str) -> None:
         """Let go of what a job was to do; its results stay as long as it can be asked after."""

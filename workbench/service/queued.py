@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from time import sleep
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rq import Queue
 from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job as Queued
 from rq.job import JobStatus
 from rq.registry import (
@@ -29,10 +31,12 @@ from workbench.errors import (
     InferenceTimeoutError,
     NotFoundError,
     QueueFullError,
+    QueueUnavailableError,
     WorkbenchError,
     WorkerCrashedError,
 )
-from workbench.service.depot import AGAIN_S, QUEUE, WAITING_S, Depot, answering, connected
+from workbench.service.admission import looked_at
+from workbench.service.depot import AGAIN_S, LOAD_S, QUEUE, WAITING_S, Depot, answering, connected
 from workbench.service.job import KEPT, KEPT_S, Job, State
 from workbench.service.problem import InternalError, told
 from workbench.timing import clock
@@ -41,12 +45,17 @@ if TYPE_CHECKING:
     from workbench.service.desk import Desk
     from workbench.service.intake import Order
 
+T = TypeVar("T")
+
 #: What a worker's child calls with the id of a job.
 PERFORM = "workbench.service.worker.perform"
 #: Seconds beyond the limits of its inputs that a job may take: for a start, and a load, of each.
-_START_S, _LOAD_S = 300.0, 30.0
+_START_S = 300.0
 #: Seconds that a job gets to end once it is asked to, and how often that is looked at.
 _END_S, _NAP_S = 10.0, 0.05
+#: Threads that wait for Redis, the seconds that a request waits for one of them to be done, and
+#: those that the status and the metrics wait.
+_THREADS, _LONGEST_S, _LOOK_S = 4, 15.0, 1.0
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STATES: dict[JobStatus, State] = {
     JobStatus.CREATED: "queued",
@@ -81,32 +90,57 @@ class RedisJobs:
         redis = connected(url)
         self._depot = Depot(redis)
         self._queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+        self._threads = ThreadPoolExecutor(_THREADS, "workbench-jobs")
+        self._look: asyncio.Future[list[str]] | None = None
 
     async def start(self, order: Order, request_id: str) -> Job:
         """Put a job behind the others; raises QueueFullError, QueueUnavailableError."""
-        return await asyncio.to_thread(self._start, order, request_id)
+        return await self._in_time(self._start, order, request_id)
 
     async def get(self, job_id: str) -> Job:
         """Return a job; raises NotFoundError, QueueUnavailableError."""
-        return await asyncio.to_thread(self._get, job_id)
+        return await self._in_time(self._get, job_id)
 
     async def cancel(self, job_id: str) -> Job:
         """End a job, and return it with what it has; one that has ended is forgotten.
 
         It may be running still when its worker does not react within ten seconds.
         """
-        return await asyncio.to_thread(self._cancel, job_id)
+        seen, forgotten = await self._in_time(self._ask_to_end, job_id)
+        end_s = clock() + _END_S
+        while not forgotten and seen.state in ("queued", "running") and clock() < end_s:
+            await asyncio.sleep(_NAP_S)
+            seen = await self.get(job_id)
+        return seen
 
     async def unfinished(self) -> int | None:
-        """Return how many have not ended; None where Redis does not answer."""
-        try:
-            return len(await asyncio.to_thread(self._unfinished))
-        except WorkbenchError:
+        """Return how many have not ended; None where Redis does not answer within a second."""
+        if self._look is None or self._look.done():
+            self._look = asyncio.get_running_loop().run_in_executor(self._threads, self._unfinished)
+            self._look.add_done_callback(looked_at)
+        await asyncio.wait({self._look}, timeout=_LOOK_S)
+        if not self._look.done() or self._look.exception() is not None:
             return None
+        return len(self._look.result())
 
     async def close(self) -> None:
         """Hang up; the jobs go on."""
-        await asyncio.to_thread(self._depot.redis.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._depot.redis.close()
+
+    async def _in_time(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Do something with Redis in a thread of ours: others are not to wait for a Redis.
+
+        Raises
+        ------
+        QueueUnavailableError : it takes too long
+        """
+        future = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        future.add_done_callback(looked_at)
+        done, _ = await asyncio.wait({future}, timeout=_LONGEST_S)
+        if not done:
+            raise QueueUnavailableError(AGAIN_S)
+        return future.result()
 
     # ── in threads ────────────────────────────────────────────────────────────────────────────
 
@@ -119,6 +153,7 @@ class RedisJobs:
             if held + order.size_bytes > most:
                 raise QueueFullError(held, most, AGAIN_S, in_bytes=True)
             self._make_room()
+            self._depot.check_room(order.size_bytes)
             job_id, total = secrets.token_urlsafe(12), len(order.items)
             try:
                 self._depot.put(job_id, order, self._model(order.model_id), request_id)
@@ -149,68 +184,85 @@ class RedisJobs:
         with answering():
             return self._seen(self._find(job_id))
 
-    def _cancel(self, job_id: str) -> Job:
+    def _ask_to_end(self, job_id: str) -> tuple[Job, bool]:
+        """Have a job end, or forget one that has; return it, and whether it is forgotten."""
         with answering():
             queued = self._find(job_id)
             seen = self._seen(queued)
             if seen.state not in ("queued", "running"):
-                queued.delete()
-                self._depot.forget(job_id)
-                return seen
-            self._depot.ask_to_end(job_id)  # first, since a worker may just be taking it
+                if job_id not in self._under_way():  # else a child of a worker still looks for it
+                    queued.delete()
+                    self._depot.forget(job_id)
+                return seen, True
+            if seen.state == "queued":
+                self._depot.let_go([job_id])  # first, since a full Redis has no room for a wish
+            self._depot.ask_to_end(job_id)  # a worker may just be taking it
             if seen.state == "queued":
                 with suppress(InvalidJobOperation):  # somebody else did
                     queued.cancel()
-            end_s = clock() + _END_S
-            while (seen := self._seen(self._find(job_id))).state in ("queued", "running"):
-                if clock() > end_s:
-                    break
-                sleep(_NAP_S)
-            if seen.state == "cancelled":
                 self._depot.close(job_id)
                 self._depot.redis.expire(queued.key, round(KEPT_S))
-            return seen
+            return self._seen(self._find(job_id)), False
 
     def _find(self, job_id: str) -> Queued:
-        try:
+        """Return a job of ours: not one of another program, and not what is left of one."""
+        with suppress(NoSuchJobError, InvalidJobOperation, ValueError):
             if _ID.fullmatch(job_id):
                 found = Queued.fetch(
                     job_id, connection=self._depot.redis, serializer=JSONSerializer
                 )
-                if found.origin == QUEUE:  # and no other program's
+                whole = type(found.meta) is dict and type(found.meta.get("total")) is int
+                if found.origin == QUEUE and whole and found.get_status(refresh=False) in _STATES:
                     return found
-        except NoSuchJobError:
-            pass
         raise NotFoundError("job of that id")
 
     def _seen(self, queued: Queued) -> Job:
-        state = _STATES[queued.get_status()]
+        state = self._state(queued)
         if state == "running":  # unless its worker has not been heard of for too long
             self._registry(StartedJobRegistry).cleanup()
-            state = _STATES[queued.get_status()]
+            state = self._state(queued)
         results, total = self._depot.results(queued.id), queued.meta["total"]
         if state == "done" and len(results) < total and self._depot.is_asked_to_end(queued.id):
             state = "cancelled"
         if state != "failed":
             return Job(queued.id, state, total, results)
+        self._depot.let_go([queued.id])
         latest = queued.latest_result()
         why = _why(queued, "" if latest is None else latest.exc_string or "")
         return Job(queued.id, state, total, results, told(why))
 
+    def _state(self, queued: Queued) -> State:
+        try:
+            return _STATES[queued.get_status()]
+        except (InvalidJobOperation, ValueError, KeyError) as error:  # it is just being forgotten
+            raise NotFoundError("job of that id") from error
+
+    def _under_way(self) -> set[str]:
+        """Return the ids that workers have; those of lost workers have failed by this."""
+        taken = IntermediateQueue(self._queue.key, connection=self._depot.redis).get_job_ids()
+        return {*taken, *self._registry(StartedJobRegistry).get_job_ids()}
+
     def _unfinished(self) -> list[str]:
-        """Return the ids of jobs that have not ended; those of lost workers have failed by this."""
+        """Return the ids of jobs that have not ended; drop those that waited for over a day."""
         with answering():
-            return [*self._queue.job_ids, *self._registry(StartedJobRegistry).get_job_ids()]
+            waiting = list(self._queue.job_ids)
+            pipe = self._depot.redis.pipeline(transaction=False)
+            for job_id in waiting:
+                pipe.exists(Queued.key_for(job_id))
+            there = dict(zip(waiting, pipe.execute(), strict=True))
+            for job_id in (name for name, known in there.items() if not known):
+                self._queue.remove(job_id)
+            return [*(name for name, known in there.items() if known), *self._under_way()]
 
     def _make_room(self) -> None:
         """Forget the oldest of the jobs that ended, where there are more than are kept."""
         for kind in (FinishedJobRegistry, FailedJobRegistry, CanceledJobRegistry):
-            for job_id in self._registry(kind).get_job_ids(0, -KEPT - 1):
+            ended = self._registry(kind).get_job_ids()
+            self._depot.let_go(ended)
+            for job_id in ended[: max(0, len(ended) - KEPT)]:
                 self._depot.forget(job_id)
-                try:
+                with suppress(NotFoundError):
                     self._find(job_id).delete()
-                except NotFoundError:
-                    continue
 
     def _registry(self, kind: type[Any]) -> Any:
         return kind(queue=self._queue)
@@ -218,7 +270,7 @@ class RedisJobs:
 
 def _limit_s(order: Order) -> int:
     """Return the seconds after which a job is given up: its inputs have limits of their own."""
-    return round(_START_S + len(order.items) * (order.timeout_s + _LOAD_S))
+    return round(_START_S + len(order.items) * (order.timeout_s + LOAD_S))
 
 
 def _why(queued: Queued, seen: str) -> WorkbenchError:
@@ -226,7 +278,12 @@ def _why(queued: Queued, seen: str) -> WorkbenchError:
     model = str(queued.meta.get("model", ""))
     if "JobTimeoutException" in seen:
         return InferenceTimeoutError(model, float(queued.timeout or 0), what="The job")
-    if "AbandonedJobError" in seen:
+    if "InputsGoneError" in seen:
+        return WorkerCrashedError(
+            model, "its inputs were not in Redis any more",
+            "Start the job again. A Redis that evicts keys is no place for jobs: noeviction.",
+        )  # fmt: skip
+    if "AbandonedJobError" in seen or "intermediate queue" in seen:
         return WorkerCrashedError(model, "it was not heard of any more", "Start the job again.")
     if "terminated unexpectedly" in seen:
         return WorkerCrashedError(model, "it was killed", "Start the job again.")

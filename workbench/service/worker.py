@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
 from rq import SpawnWorker, get_current_job
 from rq.serializers import JSONSerializer
 
+from workbench.errors import InferenceTimeoutError, LoadTimeoutError
 from workbench.inference.runner import Runner
 from workbench.models.hub import ModelHub
 from workbench.service import journal
-from workbench.service.depot import QUEUE, Depot, answering, connected
+from workbench.service.depot import LOAD_S, QUEUE, Depot, answering, connected
 from workbench.service.desk import Desk
 from workbench.service.engine import Engine
 from workbench.service.gate import classified
@@ -27,12 +30,18 @@ from workbench.service.problem import envelope
 from workbench.settings import Settings, pass_on
 
 if TYPE_CHECKING:
+    from rq import Queue
+    from rq.job import Job
+
     from workbench.errors import WorkbenchError
     from workbench.service.depot import Content
     from workbench.service.intake import Item
+    from workbench.stopping import Stop
 
 #: How often a running job looks whether it is to end, in seconds.
 _LOOK_S = 0.25
+#: How often a worker looks for jobs that others have lost, in seconds.
+_CARE_S = 60
 
 
 def work(given: Settings, *, burst: bool = False) -> None:
@@ -48,12 +57,40 @@ def work(given: Settings, *, burst: bool = False) -> None:
     redis = connected(given.redis_url.get_secret_value(), patient=True)
     with answering():
         redis.ping()
-        worker = SpawnWorker(
-            [QUEUE], connection=redis, serializer=JSONSerializer, log_job_description=False
-        )
-    worker.log_result_lifespan = False
-    pass_on(given, "redis_url")  # to the children, past their command lines
-    worker.work(burst=burst)
+        worker = Worker(
+            [QUEUE], connection=redis, serializer=JSONSerializer, log_job_description=False,
+            maintenance_interval=_CARE_S,
+        )  # fmt: skip
+        worker.log_result_lifespan = False
+        pass_on(given, "redis_url")  # to the children, past their command lines
+        try:
+            worker.work(burst=burst)
+        except SystemExit:  # a second signal has ended the child
+            worker.give_up()
+            raise
+
+
+class Worker(SpawnWorker):
+    """RQ's spawning worker, which lets go of what a failed job was to do."""
+
+    def handle_job_failure(self, job: Job, queue: Queue, *arguments: Any, **named: Any) -> None:
+        """Fail a job, whose child may have been killed before it could let go."""
+        super().handle_job_failure(job, queue, *arguments, **named)
+        with suppress(RedisError):
+            Depot(self.connection).let_go([job.id])
+
+    def give_up(self) -> None:
+        """Fail the job that was at hand: nobody does it any more."""
+        for execution in tuple(self.executions.values()):
+            with suppress(RedisError):
+                self.handle_job_failure(
+                    execution.job, self.queues[0], execution=execution,
+                    exc_string="Work-horse terminated unexpectedly: a second signal",
+                )  # fmt: skip
+
+
+class InputsGoneError(RuntimeError):
+    """What a job was to do is not in Redis any more."""
 
 
 def perform(job_id: str) -> None:
@@ -64,10 +101,16 @@ def perform(job_id: str) -> None:
     journal.set_up(given)
     depot = Depot(job.connection)
     content = depot.take(job_id)
-    if content is None:  # cancelled, and forgotten
-        return
+    if content is None:
+        if depot.is_asked_to_end(job_id):
+            return
+        raise InputsGoneError
     runner = Runner(ModelHub(), isolated=True)
-    policy = Policy(max_image_bytes=given.max_image_bytes, timeout_s=given.timeout_s)
+    policy = Policy(
+        max_image_bytes=given.max_image_bytes, max_batch=given.max_batch_size,
+        timeout_s=given.timeout_s, batching=given.dynamic_batching,
+        batch_delay_s=given.batch_delay / 1000,
+    )  # fmt: skip
     desk = Desk(Engine(runner), policy, workers=given.worker_processes)
     try:
         asyncio.run(_Duty(desk, depot, job_id, content).do())
@@ -108,7 +151,7 @@ class _Duty:
     async def _answer_all(self) -> None:
         """Answer as many inputs at a time as there are processes; keep answers in their order."""
         order, request_id = self.content.order, self.content.request_id
-        problem = await asyncio.to_thread(self._named)
+        problem = await self._loaded()
 
         async def one(item: Item) -> dict[str, Any]:
             if problem is not None:
@@ -117,25 +160,31 @@ class _Duty:
 
         waiting, under_way = deque(order.items), deque[asyncio.Task[dict[str, Any]]]()
         try:
-            while waiting or under_way:
+            for number in range(len(order.items)):
                 while waiting and len(under_way) < self.desk.admission.workers:
                     under_way.append(asyncio.ensure_future(one(waiting.popleft())))
                 answer = await under_way[0]
                 under_way.popleft()
-                await asyncio.to_thread(self.depot.add, self.job_id, answer)
+                await asyncio.to_thread(self.depot.add, self.job_id, number, answer)
         finally:
             for task in under_way:
                 task.cancel()
 
-    def _named(self) -> WorkbenchError | None:
-        """Give the model the name that a request gave it; return what is wrong with that."""
-        model = self.content.model
-        if not model:
-            return None
+    async def _loaded(self) -> WorkbenchError | None:
+        """Load the model, so that no input pays for it; return what is wrong with that.
+
+        It has the name that a request gave it, if one did.
+        """
+        order, model = self.content.order, self.content.model
+        named = {name: model[name] for name in ("path", "metadata") if name in model}
+
+        def work(stop: Stop) -> object:
+            return self.desk.engine.preload(order.model_id, **named, stop=stop)
+
         try:
-            self.desk.engine.preload(
-                self.content.order.model_id, path=model["path"], metadata=model["metadata"]
-            )
+            await self.desk.admission.run(work, timeout_s=max(order.timeout_s, LOAD_S))
+        except InferenceTimeoutError:
+            return LoadTimeoutError(order.model_id, max(order.timeout_s, LOAD_S))
         except Exception as error:  # noqa: BLE001  (it is the answer to each input)
             return classified(error)
         return None
