@@ -22,7 +22,7 @@ from tests.graphs import PLAIN, deadly_when_dark, endless, endless_when_dark, me
 from workbench.errors import EngineMemoryError, QueueFullError
 from workbench.models.session import Session, SessionFacts
 from workbench.service.admission import Admission
-from workbench.service.companion import HURRY_S, Asked, Companions, _limit_s
+from workbench.service.companion import HURRY_S, LEAST_S, MOST_TIMES, Asked, Companions, _limit_s
 from workbench.service.policy import Policy
 
 EXECUTE = "/api/inference/execute"
@@ -36,6 +36,8 @@ def picture(red: int, green: int, blue: int) -> str:
 
 RED, GREEN, BLUE = picture(255, 0, 0), picture(0, 255, 0), picture(0, 0, 255)
 DARK = picture(0, 0, 0)
+#: Seconds that a picture takes, as far as a service remembers that gathers.
+USUAL_S = 0.2
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +60,16 @@ def models(tmp_path_factory):
 
 @pytest.fixture
 def gathering(start, models) -> Callable:
-    """Return what starts a service that gathers, and has answered for a model once."""
+    """Return what starts a service that gathers, and has answered for a model once.
+
+    It takes its runs for longer ones than they are, so that a slow machine cuts none short.
+    """
 
     def begin(model: str = "colours", **rules):
         running = start(models, **({"workers": 1, "batching": "on"} | rules))
         answer = running.execute(RED, model_id=model)
         assert answer.status_code == 200, answer.text
+        takes(running, USUAL_S, model)
         return running
 
     return begin
@@ -128,6 +134,12 @@ def together(running, *pictures: str, **more) -> list[Sent]:
 
 def runs(running) -> dict[int, int]:
     return dict(running.desk.engine.metrics.runs)
+
+
+def takes(running, seconds: float, model: str = "colours") -> None:
+    """Have a model's pictures taken so long, as far as the service remembers."""
+    took_s = running.desk.companions._took_s[model]
+    took_s.extend([seconds] * took_s.maxlen)
 
 
 class Held:
@@ -241,13 +253,39 @@ def test_while_a_worker_is_free_it_waits_until_there_are_enough(gathering):
     running = gathering(max_batch=2, batch_delay_s=0.05, workers=2)
     assert running.execute(GREEN).json()["predictions"][0]["label"] == "green"  # nobody came
     assert runs(running) == {1: 2}
-    patient = gathering(max_batch=2, batch_delay_s=3600.0, workers=2)
+    patient = gathering(max_batch=2, batch_delay_s=3600.0, workers=2, timeout_s=600.0)
     first = Sent(patient, RED)
     assert until(lambda: patient.desk.admission.waiting == 1)
     assert patient.desk.admission.running == 0
     assert Sent(patient, BLUE).label() == "blue"
     assert first.label() == "red"
     assert runs(patient) == {1: 1, 2: 1}
+
+
+def test_it_waits_for_others_no_longer_than_a_quarter_of_its_time(gathering):
+    running = gathering(batch_delay_s=3600.0, workers=2, timeout_s=600.0)
+    assert running.execute(GREEN, options={"timeout_ms": 8_000}).status_code == 200
+    assert runs(running) == {1: 2}
+    patient = Sent(running, RED)
+    assert until(lambda: running.desk.admission.waiting == 1)
+    assert Sent(running, BLUE, timeout_ms=8_000).label() == "blue"
+    assert patient.label() == "red"
+    assert runs(running) == {1: 2, 2: 1}
+
+
+def test_one_in_a_hurry_waits_for_nobody_and_nobody_for_it(gathering, monkeypatch):
+    running = gathering("stuck", max_batch=3, batch_delay_s=3600.0, workers=2, timeout_s=600.0)
+    door = Held(running, monkeypatch)
+    door.open.set()
+    sent = [Sent(running, data, model="stuck") for data in (RED, RED)]
+    assert until(lambda: running.desk.admission.waiting == 2)
+    hurried_ms = int(1e3 * HURRY_S)
+    assert Sent(running, DARK, "stuck", timeout_ms=hurried_ms).label() == "inference_timeout"
+    assert door.sizes == []
+    assert running.desk.admission.waiting == 2
+    sent.append(Sent(running, RED, model="stuck"))
+    assert [one.label() for one in sent] == ["red", "red", "red"]
+    assert runs(running) == {1: 1, 3: 1}
 
 
 def test_without_a_delay_it_gathers_only_while_all_workers_are_busy(gathering):
@@ -305,12 +343,12 @@ def test_each_keeps_its_own_deadline(gathering, monkeypatch):
     with occupied(running):
         sent = [Sent(running, RED), Sent(running, BLUE)]
         assert until(lambda: running.desk.admission.waiting == 2)
-        hurried = Sent(running, GREEN, timeout_ms=20_000)
+        hurried = Sent(running, GREEN, timeout_ms=10_000)
         assert until(lambda: running.desk.admission.waiting == 3)
     assert door.entered.wait(60)
     assert door.sizes == [3]
     # half of its time for all together, the other half for each alone
-    assert door.stops[0].timeout_s < 10
+    assert door.stops[0].timeout_s < 5
     door.open.set()
     assert [one.label() for one in (*sent, hurried)] == ["red", "blue", "green"]
 
@@ -343,10 +381,17 @@ def test_the_time_of_one_that_waits_is_its_own_as_well(gathering):
 
 
 def test_the_limit_of_a_shared_run_leaves_time_to_run_each_alone():
-    assert _limit_s([30.0, 10.0, 20.0]) == 5.0
-    assert _limit_s([30.0, HURRY_S / 2]) == 15.0, "one in a hurry goes along as far as it can"
-    assert _limit_s([HURRY_S / 2, HURRY_S / 4]) == HURRY_S / 2
-    assert _limit_s([0.0]) > 0
+    assert _limit_s([30.0, 10.0, 20.0], 2.0) == 5.0
+    assert _limit_s([30.0, 3.9], 2.0) == 15.0, "one in a hurry goes along as far as it can"
+    assert _limit_s([3.9, 3.0], 2.0) == 3.9
+    assert _limit_s([HURRY_S / 2, HURRY_S / 4], 0.0) == HURRY_S / 2
+    assert _limit_s([0.0], 0.0) > 0
+
+
+def test_the_limit_of_a_shared_run_is_no_more_than_a_few_times_what_is_usual():
+    assert _limit_s([30.0, 30.0], 0.2) == MOST_TIMES * 0.2
+    assert _limit_s([30.0, 30.0], 0.001) == LEAST_S
+    assert _limit_s([30.0, HURRY_S / 2], 0.0) == LEAST_S
 
 
 def test_a_client_that_leaves_is_dropped_from_its_group(gathering, monkeypatch):
@@ -437,11 +482,32 @@ def test_a_picture_that_kills_the_process_costs_the_others_nothing(gathering):
 
 def test_a_picture_that_does_not_end_costs_the_others_nothing_but_time(gathering):
     running = gathering("stuck", workers=2)
+    takes(running, 0.01, "stuck")
     sent = together(running, RED, DARK, RED, RED, model="stuck", timeout_ms=8_000)
     assert [one.label() for one in sent] == ["red", "inference_timeout", "red", "red"]
     errors = dict(running.desk.engine.metrics.errors)
     assert errors["inference_timeout"] == 1
     assert running.desk.companions.most("stuck") == 1
+
+
+def test_for_a_picture_that_does_not_end_the_others_do_not_wait_long(gathering, monkeypatch):
+    running = gathering("stuck", workers=2)
+    takes(running, 0.001, "stuck")
+    door = Held(running, monkeypatch)
+    door.open.set()
+    with occupied(running):
+        dark = raw(running, {"model_id": "stuck", "input": {"data": DARK}})
+        sent = []
+        for number in (2, 3):
+            assert until(lambda number=number: running.desk.admission.waiting == number - 1)
+            sent.append(Sent(running, RED, model="stuck"))
+        assert until(lambda: running.desk.admission.waiting == 3)
+    assert [one.label() for one in sent] == ["red", "red"]
+    assert running.desk.admission.running == 1, "the dark one, by itself"
+    dark.close()
+    assert until(lambda: running.desk.admission.running == 0)
+    assert door.sizes == [3]
+    assert door.stops[0].timeout_s == LEAST_S
 
 
 def test_too_many_for_the_memory_run_alone(gathering, monkeypatch):

@@ -3,15 +3,17 @@
 They gather while all workers are busy, and for a moment while one is free. Each keeps its own
 deadline, place and answer: a client that leaves is left out, a bad picture is an error of its own,
 and where a shared run fails or does not end in time, each picture of it runs alone, as if it had
-never had company. All but the runs is done on the event loop, so that it needs no lock.
+never had company. A shared run has not long to end: what one picture does to it, the others wait
+for. All but the runs is done on the event loop, so that it needs no lock.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from workbench.errors import ImageError, ServiceError, WorkbenchError
@@ -21,7 +23,6 @@ from workbench.service.journal import log
 from workbench.timing import clock
 
 if TYPE_CHECKING:
-    from workbench.models.session import SessionFacts
     from workbench.service.admission import Admission
     from workbench.service.engine import Engine
     from workbench.service.policy import Policy
@@ -30,8 +31,16 @@ if TYPE_CHECKING:
 #: Seconds for which pictures of a model run alone after a run that they could not share: one that
 #: did not end, crashed or had no memory for so many, or inputs that differ in shape.
 ALONE_S = 60.0
-#: Seconds left to a picture with which there is no time to run it alone after a shared run.
-HURRY_S = 2 * GRACE_S
+#: Seconds left to a picture with less than which it waits for nobody.
+HURRY_S = GRACE_S
+#: A shared run may take so many times what its pictures usually take one by one,
+MOST_TIMES = 10
+#: and in any case so many seconds.
+LEAST_S = 0.5
+#: Share of its time for which a picture waits for others while a worker is free.
+_PATIENCE = 0.25
+#: Answers of a model from which its usual time is reckoned.
+_RECENT = 50
 
 #: An answer, and the seconds of the stages before and beside its own.
 Said = tuple[Result, dict[str, float]]
@@ -64,10 +73,13 @@ class _Member:
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Pictures that wait together, and then run together."""
+    """Pictures that wait together, and then run together.
+
+    ``gathered`` is set when nobody else is to be waited for, ``begun`` when they have their turn.
+    """
 
     members: list[_Member] = field(default_factory=list)
-    full: asyncio.Event = field(default_factory=asyncio.Event)
+    gathered: asyncio.Event = field(default_factory=asyncio.Event)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -86,17 +98,26 @@ class Companions:
         self._known: set[str] = set()  # models that have answered, and for which it pays
         self._alone_until: dict[str, float] = {}
         self._open: dict[str, _Group] = {}
+        self._took_s: dict[str, deque[float]] = {}
 
-    def note(self, model_id: str, ran: SessionFacts) -> None:
-        """Learn from an answer whether a model's pictures are to share runs.
+    def note(self, model_id: str, result: Result) -> None:
+        """Learn from an answer how long a model takes, and whether its pictures are to share runs.
 
         On the processor a run of n inputs takes as long as n runs; other devices are better used.
         """
+        times = result.timings
+        took_s = self._took_s.setdefault(model_id, deque(maxlen=_RECENT))
+        took_s.append(times.total_s - times.get("load", 0.0))
         mode = self._policy.batching
-        if mode == "on" or (mode == "auto" and not ran.on_processor):
+        if mode == "on" or (mode == "auto" and not result.session.on_processor):
             self._known.add(model_id)
         else:
             self._known.discard(model_id)
+
+    def _likely_s(self, model_id: str, number: int) -> float:
+        """Return the seconds that so many pictures of a model are likely to take, one by one."""
+        took_s = self._took_s.get(model_id)
+        return number * median_low(took_s) if took_s else 0.0
 
     def most(self, model_id: str) -> int:
         """Return how many pictures may share a run of a model now; 1 where they run alone.
@@ -125,7 +146,7 @@ class Companions:
     ) -> Said:
         """Classify a picture with others that wait; what it returns and raises is its own.
 
-        ``timeout_s`` counts from ``begun``, on the clock; None for now.
+        ``timeout_s`` counts from ``begun``, on the clock; None for now. One in a hurry runs alone.
 
         Raises
         ------
@@ -135,6 +156,8 @@ class Companions:
         if not admitted:
             admission.admit()
         with admission.stopping(timeout_s, begun) as stop:
+            if _hurried(stop.remaining_s, self._likely_s(asked.model_id, 1)):
+                return await admission.run_under(stop, asked.alone)
             answer = asyncio.get_running_loop().create_future()
             said = await self._together(_Member(asked, stop, answer), most)
             if isinstance(said, Exception):
@@ -146,7 +169,9 @@ class Companions:
         group, stop = self._group(member.asked.model_id, most), member.stop
         group.members.append(member)
         if len(group.members) >= most:
-            group.full.set()
+            group.gathered.set()
+        patience_s = min(self._policy.batch_delay_s, stop.remaining_s * _PATIENCE)
+        patience = asyncio.get_running_loop().call_later(patience_s, group.gathered.set)
         self._admission.waiting += 1
         try:
             async with asyncio.timeout(stop.remaining_s):
@@ -156,6 +181,7 @@ class Companions:
         except TimeoutError:
             raise late(stop) from None
         finally:
+            patience.cancel()
             group.members.remove(member)
             if not group.begun.is_set():
                 self._admission.waiting -= 1
@@ -178,9 +204,7 @@ class Companions:
 
     async def _lead(self, model_id: str, group: _Group) -> None:
         """See a group through: let it gather, take its turn, run it, and hand out the answers."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._policy.batch_delay_s):
-                await group.full.wait()
+        await group.gathered.wait()
         await self._admission.free.acquire()
         self._close(model_id, group)
         members = tuple(group.members)
@@ -202,7 +226,9 @@ class Companions:
         """Run a group together; None for each where that went wrong."""
         model_id = members[0].asked.model_id
         answers: Sequence[Said | Exception | None] = [None] * len(members)
-        with self._admission.stopping(_limit_s([m.stop.remaining_s for m in members])) as stop:
+        likely_s = self._likely_s(model_id, len(members))
+        limit_s = _limit_s([member.stop.remaining_s for member in members], likely_s)
+        with self._admission.stopping(limit_s) as stop:
             try:
                 answers = await self._admission.carry_out(lambda s: self._work(members, s), stop)
             except WorkbenchError as error:
@@ -242,10 +268,18 @@ class Companions:
         return [answers[member] for member in members]
 
 
-def _limit_s(left_s: Sequence[float]) -> float:
-    """Return the limit of a shared run: half of the least time that one of its pictures has left.
+def _hurried(left_s: float, likely_s: float) -> bool:
+    """Say whether a picture has no time for a run of so many seconds and for one alone after it."""
+    return left_s < max(HURRY_S, 2 * likely_s)
 
-    The other half is for running each alone. Where there is no time for that, it is not kept free.
+
+def _limit_s(left_s: Sequence[float], likely_s: float) -> float:
+    """Return the limit of a shared run that is likely to take so many seconds.
+
+    It is half of the least time that one of its pictures has left: the other half is for running
+    each alone. Where there is no time for that, it is not kept free. And it is no more than a few
+    times what is likely: on one picture that does not end, the others wait no longer.
     """
-    calm = [s for s in left_s if s > HURRY_S]
-    return min(calm) / 2 if calm else max(1e-3, *left_s)
+    calm = [s for s in left_s if not _hurried(s, likely_s)]
+    most_s = min(calm) / 2 if calm else max(1e-3, *left_s)
+    return min(most_s, max(LEAST_S, MOST_TIMES * likely_s))

@@ -143,7 +143,7 @@ class Desk:
                 alone, timeout_s=order.timeout_s, begun=begun, admitted=admitted
             )
         self.stages.add(order.model_id, stages)
-        self.companions.note(order.model_id, result.session)
+        self.companions.note(order.model_id, result)
         return answered(result, stages, clock() - (asked if begun is None else begun))
 
     def _classify(self, order: Order, kind: str, data: Any, stop: Stop) -> Result:
