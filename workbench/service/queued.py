@@ -86,9 +86,14 @@ class RedisJobs:
         """Put a job behind the others; raises QueueFullError, QueueUnavailableError."""
         return await asyncio.to_thread(self._start, order, request_id)
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job; raises NotFoundError, QueueUnavailableError."""
-        return await asyncio.to_thread(self._get, job_id)
+    async def get(self, job_id: str, start: int = 0) -> Job:
+        """Return a job, with its results from this number on.
+
+        Raises
+        ------
+        NotFoundError, QueueUnavailableError
+        """
+        return (await asyncio.to_thread(self._get, job_id)).since(start)
 
     async def cancel(self, job_id: str) -> Job:
         """End a job, and return it with what it has; one that has ended is forgotten.
