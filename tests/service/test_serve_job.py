@@ -51,11 +51,17 @@ def test_results_are_shown_from_the_one_that_is_asked_for(service, red):
         part = service.client.get(f"{JOBS}/{job}", params={"from": start}).json()
         assert part["results"] == whole["results"][start:]
         assert (part["done"], part["total"], part["state"]) == (3, 3, "done")
-    for wrong in ("-1", "1001", "x", "1.5", ""):
+    for wrong, expected in {
+        "-1": "greater than or equal to 0",
+        "1001": "less than or equal to 1000",
+        "x": "a valid integer",
+        "1.5": "a valid integer",
+        "": "a valid integer",
+    }.items():
         refused = service.client.get(f"{JOBS}/{job}", params={"from": wrong})
         error = refused.json()["error"]
         assert (refused.status_code, error["code"]) == (400, "bad_request")
-        assert error["message"].startswith("from is ")
+        assert error["message"] == f"from is {wrong!r}; expected {expected}."
 
 
 def test_a_job_is_written_as_it_is():
