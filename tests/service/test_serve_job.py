@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from service_tools import until
 
 from workbench.service import embedded
+from workbench.service.job import Job
 
 JOBS = "/api/inference/jobs"
 
@@ -34,6 +39,61 @@ def test_a_job_is_done_in_the_background_and_keeps_what_it_found(service, red):
     gone = service.client.delete(f"{JOBS}/{job}")
     assert gone.json()["state"] == "done"
     assert service.client.get(f"{JOBS}/{job}").status_code == 404
+
+
+def test_results_are_shown_from_the_one_that_is_asked_for(service, red):
+    job = begin(service, [{"data": red}, {"data": "x.png"}, {"data": "é"}])
+    assert until(lambda: state(service, job)["state"] == "done")
+    whole = state(service, job)
+    assert list(whole) == ["success", "job_id", "state", "done", "total", "results", "request_id"]
+    assert len(whole["results"]) == 3
+    for start in (0, 1, 3, 4, 1000):
+        part = service.client.get(f"{JOBS}/{job}", params={"from": start}).json()
+        assert part["results"] == whole["results"][start:]
+        assert (part["done"], part["total"], part["state"]) == (3, 3, "done")
+    for wrong, expected in {
+        "-1": "greater than or equal to 0",
+        "1001": "less than or equal to 1000",
+        "x": "a valid integer",
+        "1.5": "a valid integer",
+        "": "a valid integer",
+    }.items():
+        refused = service.client.get(f"{JOBS}/{job}", params={"from": wrong})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (400, "bad_request")
+        assert error["message"] == f"from is {wrong!r}; expected {expected}."
+
+
+def test_a_job_is_written_as_it_is():
+    """A result is written by itself, so that a thousand keep nobody waiting."""
+    results = ({"predictions": [{"label": "é", "index": 1}]}, {"error": {"code": "bad_request"}})
+    failed = Job("a", "failed", 5, results, error={"code": "internal"})
+    told = {"success": True, "job_id": "a", "state": "failed", "done": 2, "total": 5}
+    end = {"error": {"code": "internal"}, "request_id": "r"}
+    assert json.loads(failed.written("r")) == told | {"results": list(results)} | end
+    assert json.loads(failed.since(1).written("r")) == told | {"results": [results[1]]} | end
+    assert failed.since(1).since(1) == failed.since(1)
+    assert json.loads(Job("a", "queued", 1).written("r"))["results"] == []
+
+
+def test_long_results_are_written_beside_the_event_loop(start, red, monkeypatch):
+    """While 65 MB were written, nobody else was answered."""
+    running, written, free = start(), Job.written, threading.Event()
+
+    def waiting(self, request_id):
+        assert free.wait(60)
+        return written(self, request_id)
+
+    job = begin(running, [{"data": red}])
+    monkeypatch.setattr(Job, "written", waiting)
+    with ThreadPoolExecutor() as pool:
+        told = pool.submit(state, running, job)
+        try:
+            assert running.client.get("/health").status_code == 200
+            assert not told.done()
+        finally:
+            free.set()
+        assert told.result()["job_id"] == job
 
 
 def test_a_job_can_be_ended_and_what_it_has_stays(service, red):

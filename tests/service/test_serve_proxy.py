@@ -51,7 +51,7 @@ def told(site: str) -> dict[str, str]:
 def test_its_figures_are_the_service_s():
     policy = Policy()
     facts = told(proxy.nginx(policy, port=3000, names=("a.example",)))
-    assert int(facts["client_max_body_size"]) == policy.json_bytes(10) == 133_398_896
+    assert int(facts["client_max_body_size"]) == policy.json_bytes(10) == 137_565_566
     assert facts["client_header_timeout"] == f"{HEAD_S:.0f}s"
     assert facts["client_body_timeout"] == facts["proxy_send_timeout"] == f"{policy.body_s:.0f}s"
     number, each = facts["large_client_header_buffers"].split()
@@ -72,7 +72,7 @@ def test_other_settings_are_other_figures(capsys, tmp_path, monkeypatch):
     assert main(["nginx", "a.example", "b.example", "--tls-cert", "/c.pem"]) == 0
     site = capsys.readouterr().out
     facts = told(site)
-    assert int(facts["client_max_body_size"]) == 2 * 4_000_000 + 65_536
+    assert int(facts["client_max_body_size"]) == 2 * 4_125_000 + 65_536
     assert facts["proxy_read_timeout"] == "7s"
     assert facts["client_body_timeout"] == "5s"
     assert site.count("proxy_read_timeout 65s;") == len(proxy.DOWNLOADS)

@@ -210,6 +210,9 @@ def test_a_job_is_done_by_a_worker_and_answers_are_those_of_a_job_in_memory(
         assert one.keys() == other.keys()
         assert one.get("predictions") == other.get("predictions")
         assert one.get("error", {}).get("code") == other.get("error", {}).get("code")
+    part = shared.client.get(f"{JOBS}/{job}?from=7").json()
+    assert (part["done"], part["results"]) == (9, told["results"][7:])
+    assert shared.client.get(f"{JOBS}/{job}?from=100").json()["results"] == []
     assert not store.redis.exists(f"workbench:job:{job}:order")  # its pictures are let go
     assert PASSWORD not in worker.said()
     assert shared.client.delete(f"{JOBS}/{job}").json()["state"] == "done"

@@ -194,7 +194,8 @@ def _errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first: dict[str, Any] = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:]) or "The request"
-        known = BadRequestError(where, first.get("input"), str(first["msg"]).lower())
+        words = first["msg"].removeprefix("Input should be ").partition(", unable")[0]
+        known = BadRequestError(where, first.get("input"), words[:1].lower() + words[1:])
         return answer(known, request.scope)
 
     app.add_exception_handler(HTTPException, of_http)

@@ -62,9 +62,9 @@ class EmbeddedJobs:
         work.task = asyncio.get_running_loop().create_task(self._do(work))
         return work.seen()
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job; raises NotFoundError."""
-        return self._find(job_id).seen()
+    async def get(self, job_id: str, start: int = 0) -> Job:
+        """Return a job, with its results from this number on; raises NotFoundError."""
+        return self._find(job_id).seen().since(start)
 
     async def cancel(self, job_id: str) -> Job:
         """End a job, and return it with what it has; one that has ended is forgotten."""

@@ -26,7 +26,6 @@ from workbench.errors import (
     EngineMemoryError,
     MethodNotAllowedError,
     NotFoundError,
-    QueueFullError,
     RateLimitedError,
     UnauthorisedError,
     WorkbenchError,
@@ -35,6 +34,7 @@ from workbench.errors import (
 from workbench.service import journal
 from workbench.service.admission import ClientGoneError
 from workbench.service.problem import InternalError, envelope, headers_of, status_of
+from workbench.service.room import Room
 from workbench.service.traffic import Served, Traffic
 from workbench.timing import clock
 
@@ -50,8 +50,6 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN = frozenset({"/health"})
 #: Headers of an answer that the script of another page may read.
 SHOWN = ("x-request-id", "retry-after", "inference-header-content-length")
-#: Seconds after which there is likely to be room for another body.
-_BODIES_S = 2.0
 
 
 class Gate:
@@ -73,7 +71,7 @@ class Gate:
         self._all = _answering(self._known)
         # its storage has a thread of its own
         self._rates = None if policy.rate is None else MovingWindowRateLimiter(MemoryStorage())
-        self._held_bytes = 0
+        self.room = Room(policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,6 +84,7 @@ class Gate:
         token = journal.request_id.set(identity)
         started = state["begun"] = clock()
         state["status"] = 0
+        state["share"] = share = self.room.share()
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -98,25 +97,16 @@ class Gate:
                 ]
             await send(message)
 
-        held_bytes = 0
-
         async def receiving() -> Message:
-            nonlocal held_bytes
             message = await receive()
-            came = len(message.get("body", b""))
-            held_bytes += came
-            self._held_bytes += came
-            if self._held_bytes > self.policy.held_bytes:
-                raise QueueFullError(
-                    self._held_bytes, self.policy.held_bytes, _BODIES_S, in_bytes=True
-                )
+            share.take(len(message.get("body", b"")))
             return message
 
         self.traffic.open += 1
         try:
             await self._all(scope, receiving, sending)
         finally:
-            self._held_bytes -= held_bytes
+            share.close()
             self.traffic.open -= 1
             self._note(scope, state["status"] or 499, clock() - started)
             journal.request_id.reset(token)

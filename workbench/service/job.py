@@ -6,7 +6,9 @@ that several machines share (:mod:`workbench.service.queued`). Requests cannot t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Job:
     ----------
     total : inputs
     results : in the order of the inputs, those that are done
+    before : results that are left out, before these
     error : code, message and hint of why it failed as a whole; None unless it did
     """
 
@@ -36,17 +39,33 @@ class Job:
     total: int
     results: tuple[dict[str, Any], ...] = ()
     error: dict[str, Any] | None = None
+    before: int = 0
 
-    def told(self) -> dict[str, Any]:
-        """Return what is shown of it."""
+    def since(self, start: int) -> Job:
+        """Return it without the results before the one of this number, counted from 0."""
+        out = max(0, min(start - self.before, len(self.results)))
+        return replace(self, results=self.results[out:], before=self.before + out)
+
+    def written(self, request_id: str) -> bytes:
+        """Return what is shown of it, as JSON.
+
+        Each result is written by itself, so that other threads have their turn in between.
+        """
         told = {
+            "success": True,
             "job_id": self.id,
             "state": self.state,
-            "done": len(self.results),
+            "done": self.before + len(self.results),
             "total": self.total,
-            "results": list(self.results),
         }
-        return told if self.error is None else {**told, "error": self.error}
+        more = {} if self.error is None else {"error": self.error}
+        results = b",".join(_json(one) for one in self.results)
+        tail = _json({**more, "request_id": request_id})
+        return b'%b,"results":[%b],%b' % (_json(told)[:-1], results, tail[1:])
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 class Jobs(Protocol):
@@ -65,8 +84,13 @@ class Jobs(Protocol):
         """
         ...
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job; raises NotFoundError, QueueUnavailableError."""
+    async def get(self, job_id: str, start: int = 0) -> Job:
+        """Return a job, with its results from this number on, counted from 0.
+
+        Raises
+        ------
+        NotFoundError, QueueUnavailableError
+        """
         ...
 
     async def cancel(self, job_id: str) -> Job:

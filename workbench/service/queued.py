@@ -97,9 +97,14 @@ class RedisJobs:
         """Put a job behind the others; raises QueueFullError, QueueUnavailableError."""
         return await self._in_time(self._start, order, request_id)
 
-    async def get(self, job_id: str) -> Job:
-        """Return a job; raises NotFoundError, QueueUnavailableError."""
-        return await self._in_time(self._get, job_id)
+    async def get(self, job_id: str, start: int = 0) -> Job:
+        """Return a job, with its results from this number on.
+
+        Raises
+        ------
+        NotFoundError, QueueUnavailableError
+        """
+        return await self._in_time(self._get, job_id, start)
 
     async def cancel(self, job_id: str) -> Job:
         """End a job, and return it with what it has; one that has ended is forgotten.
@@ -110,8 +115,8 @@ class RedisJobs:
         end_s = clock() + _END_S
         while not forgotten and seen.state in ("queued", "running") and clock() < end_s:
             await asyncio.sleep(_NAP_S)
-            seen = await self.get(job_id)
-        return seen
+            seen = await self.get(job_id, seen.total)  # without its results
+        return seen if forgotten else await self.get(job_id)
 
     async def unfinished(self) -> int | None:
         """Return how many have not ended; None where Redis does not answer within a second."""
@@ -180,9 +185,9 @@ class RedisJobs:
         below = file.relative_to(root).as_posix() if file.is_relative_to(root) else None
         return {"path": below, "metadata": None if metadata is None else dict(metadata)}
 
-    def _get(self, job_id: str) -> Job:
+    def _get(self, job_id: str, start: int) -> Job:
         with answering():
-            return self._seen(self._find(job_id))
+            return self._seen(self._find(job_id), start)
 
     def _ask_to_end(self, job_id: str) -> tuple[Job, bool]:
         """Have a job end, or forget one that has; return it, and whether it is forgotten."""
@@ -216,20 +221,22 @@ class RedisJobs:
                     return found
         raise NotFoundError("job of that id")
 
-    def _seen(self, queued: Queued) -> Job:
+    def _seen(self, queued: Queued, start: int = 0) -> Job:
         state = self._state(queued)
         if state == "running":  # unless its worker has not been heard of for too long
             self._registry(StartedJobRegistry).cleanup()
             state = self._state(queued)
-        results, total = self._depot.results(queued.id), queued.meta["total"]
-        if state == "done" and len(results) < total and self._depot.is_asked_to_end(queued.id):
-            state = "cancelled"
+        total, before = queued.meta["total"], min(start, self._depot.done(queued.id))
+        results = self._depot.results(queued.id, before)
+        if state == "done" and before + len(results) < total:
+            ended = self._depot.is_asked_to_end(queued.id)
+            state = "cancelled" if ended else state
         if state != "failed":
-            return Job(queued.id, state, total, results)
+            return Job(queued.id, state, total, results, before=before)
         self._depot.let_go([queued.id])
         latest = queued.latest_result()
         why = _why(queued, "" if latest is None else latest.exc_string or "")
-        return Job(queued.id, state, total, results, told(why))
+        return Job(queued.id, state, total, results, told(why), before)
 
     def _state(self, queued: Queued) -> State:
         try:
