@@ -109,7 +109,7 @@ def main() -> int:
             f"{row['rate_ratio']:8.2f}"
         )
     for name, service in (("ours", ours), ("Express", theirs)):
-        stages = service.stages[-500:]
+        stages = service.stages[-arguments.requests :]  # of one client, the last that was measured
         told = {k: statistics.median([s.get(k, 0.0) for s in stages]) for k in stages[-1]}
         print(f"stages, {name}: " + ", ".join(f"{k} {v:.2f}" for k, v in told.items()) + " ms")
     if arguments.json:
