@@ -78,6 +78,7 @@ def test_nothing_else_opens(locked, headers):
     response = locked.client.get("/api/inference/models", headers=headers)
     assert code(response) == (401, "unauthorised")
     assert "Bearer" in response.headers["www-authenticate"]
+    assert response.headers["www-authenticate"].startswith("Basic ")
 
 
 def test_only_hashes_stay_in_memory():

@@ -220,8 +220,8 @@ def headers_of(error: WorkbenchError) -> dict[str, str]:
     """Return the headers that belong to an error, such as when to try again."""
     if isinstance(error, QueueFullError | QueueUnavailableError | RateLimitedError):
         return {"Retry-After": str(max(1, ceil(error.retry_after_s)))}
-    if error.code == "unauthorised":
-        return {"WWW-Authenticate": 'Bearer realm="workbench", Basic realm="workbench"'}
+    if error.code == "unauthorised":  # a browser asks for a password where Basic comes first
+        return {"WWW-Authenticate": 'Basic realm="workbench", Bearer realm="workbench"'}
     allowed = getattr(error, "allowed", ())
     if error.code == "method_not_allowed" and allowed:
         return {"Allow": ", ".join(allowed)}
