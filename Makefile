@@ -35,7 +35,7 @@ check-notebooks:  ## run every notebook and compare with what is stored
 	$(if $(NOTEBOOKS),$(PYTHON) -m pytest -p no:cov --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS),@echo "no notebooks")
 
 bench:  ## measure what this project claims about its own speed
-	@for script in benchmarks/*.py; do echo "== $$script"; $(PYTHON) "$$script" || exit 1; done
+	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PYTHON) "$$script" || exit 1; done
 
 clean:  ## remove what the tools left behind
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage coverage.xml

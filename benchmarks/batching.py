@@ -17,24 +17,14 @@ import os
 import re
 import statistics
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from urllib.request import urlopen
 
+from _beside import beside
+
 import workbench as wb
 
-
-def _beside(name: str):
-    """Load the script of that name beside this one; "http" alone is Python's own module."""
-    spec = spec_from_file_location(f"{name}_benchmark", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-http = _beside("http")
+http = beside(Path(__file__).with_name("http.py"), "serving")
 
 
 def run_sizes(service) -> tuple[float, float]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import importlib.util
 import json
 import os
 import shutil
@@ -28,22 +27,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from _beside import beside
+
 import workbench as wb
 
 HERE = Path(__file__).parent
 CLIENTS = (1, 8)
 WARM_UP = 30
-
-
-def beside(path: Path, name: str) -> Any:
-    """Import a file by its path: one here has the name of a module of Python's own."""
-    found = importlib.util.spec_from_file_location(name, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module
-    found.loader.exec_module(module)
-    return module
 
 
 serving = beside(HERE / "http.py", "serving")

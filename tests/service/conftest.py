@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from service_tools import environment, png_of, write_certificate
 
 import workbench as wb
 from tests.graphs import PLAIN, endless, means
@@ -122,23 +122,13 @@ def service(start) -> Running:
 @pytest.fixture(scope="session")
 def red() -> str:
     """Return a red picture as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(red_png()).decode()}"
-
-
-def red_png(side: int = 8) -> bytes:
-    from io import BytesIO
-
-    from PIL import Image
-
-    buffer = BytesIO()
-    Image.new("RGB", (side, side), (255, 0, 0)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return f"data:image/png;base64,{base64.b64encode(png_of(255, 0, 0)).decode()}"
 
 
 @pytest.fixture(scope="session")
 def png() -> bytes:
     """Return a red picture as the bytes of its file."""
-    return red_png()
+    return png_of(255, 0, 0)
 
 
 @pytest.fixture(scope="session")
@@ -146,25 +136,18 @@ def certificate(tmp_path_factory) -> tuple[str, str]:
     """Return the files (PEM) of a certificate for 127.0.0.1 and of its key."""
     if shutil.which("openssl") is None:
         pytest.skip("platform: no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
-         "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1"],
-        cwd=folder, check=True, capture_output=True, timeout=180,
-    )  # fmt: skip
-    return str(folder / "cert.pem"), str(folder / "key.pem")
+    return write_certificate(tmp_path_factory.mktemp("tls"))
 
 
 class Command:
     """``workbench serve`` in a process of its own."""
 
     def __init__(self, *arguments: str, cwd: Path, **variables: str) -> None:
-        scrubbed = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
         self.log = (cwd / "stderr.txt").open("w+", encoding="utf-8")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "workbench", "serve", "--port", "0", *arguments],
-            stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=cwd, env=scrubbed | variables,
+            stdout=subprocess.PIPE, stderr=self.log, text=True, cwd=cwd,
+            env=environment(**variables),
         )  # fmt: skip
         assert self.process.stdout is not None
         timer = threading.Timer(START_S, self.process.kill)

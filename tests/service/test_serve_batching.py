@@ -10,12 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from io import BytesIO
 
 import httpx
 import pytest
-from PIL import Image
-from service_tools import until
+from service_tools import png_of, until
 
 import workbench as wb
 from tests.graphs import PLAIN, deadly_when_dark, endless, endless_when_dark, means
@@ -29,9 +27,7 @@ EXECUTE = "/api/inference/execute"
 
 
 def picture(red: int, green: int, blue: int) -> str:
-    buffer = BytesIO()
-    Image.new("RGB", (8, 8), (red, green, blue)).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64.b64encode(png_of(red, green, blue)).decode()
 
 
 RED, GREEN, BLUE = picture(255, 0, 0), picture(0, 255, 0), picture(0, 0, 255)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from service_tools import environment
 
 import workbench as wb
 
@@ -17,9 +17,8 @@ CHECK = Path(wb.__file__).parent.parent / "deploy" / "healthcheck.py"
 
 
 def check(**variables: str) -> subprocess.CompletedProcess[str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
     return subprocess.run(
-        [sys.executable, str(CHECK)], env=clean | {"http_proxy": "http://127.0.0.1:9"} | variables,
+        [sys.executable, str(CHECK)], env=environment(http_proxy="http://127.0.0.1:9", **variables),
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_tools import until
+from service_tools import until, write_certificate
 
 import workbench as wb
 from workbench.cli import main
@@ -111,15 +111,6 @@ def test_it_asks_where_the_service_listens(host, place):
 # ── in a real nginx ───────────────────────────────────────────────────────────────────────────
 
 
-def certificate(folder: Path) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out",
-         "cert.pem", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-
-
 def whole(folder: Path, site: str) -> list[str]:
     """Put a site into a configuration of its own; return the command that reads it."""
     (folder / "nginx.conf").write_text(
@@ -137,7 +128,7 @@ def whole(folder: Path, site: str) -> list[str]:
 
 @needs_nginx
 def test_nginx_takes_the_shipped_site(tmp_path):
-    certificate(tmp_path)
+    write_certificate(tmp_path)
     site = SITE.read_text("utf-8")
     for there, here in (("/etc/ssl/certs/workbench.pem", "cert.pem"),
                         ("/etc/ssl/private/workbench.key", "key.pem")):  # fmt: skip
@@ -153,7 +144,7 @@ class Fronted:
     """A service behind a really started nginx; the service can be ended first."""
 
     def __init__(self, running, folder: Path) -> None:
-        certificate(folder)
+        write_certificate(folder)
         ports = []
         for _ in range(2):
             with socket.create_server(("127.0.0.1", 0)) as free:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from rq import Queue
 from rq.job import Job
 from rq.registry import StartedJobRegistry
 from rq.serializers import JSONSerializer
-from service_tools import until
+from service_tools import environment, png_of, until
 
 import workbench as wb
 from tests.graphs import PLAIN, deadly_when_dark, endless_node, means
@@ -73,12 +74,11 @@ class Worker:
     """``workbench worker`` in a process of its own."""
 
     def __init__(self, store: Store, models: Path, folder: Path, *arguments: str) -> None:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
         self.log = (folder / f"worker-{time.monotonic_ns()}.txt").open("w+", encoding="utf-8")
-        more = {"REDIS_URL": store.url, "MODEL_DIR": str(models), "LOG_LEVEL": "DEBUG"}
+        variables = environment(REDIS_URL=store.url, MODEL_DIR=str(models), LOG_LEVEL="DEBUG")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "workbench", "worker", *arguments],
-            stderr=self.log, stdout=self.log, env=clean | more, cwd=folder,
+            stderr=self.log, stdout=self.log, env=variables, cwd=folder,
         )  # fmt: skip
 
     def said(self) -> str:
@@ -182,14 +182,7 @@ def ended(running: Any, job: str) -> dict[str, Any]:
 
 
 def dark() -> str:
-    import base64
-    from io import BytesIO
-
-    from PIL import Image
-
-    buffer = BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png_of(0, 0, 0)).decode()}"
 
 
 def test_a_job_is_done_by_a_worker_and_answers_are_those_of_a_job_in_memory(

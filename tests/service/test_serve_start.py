@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from service_tools import until
+from service_tools import environment, until
 
 from workbench.errors import OutputNotFiniteError
 from workbench.service.engine import Engine
@@ -104,10 +103,9 @@ def serving(folder: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[s
     """Run the command without waiting until it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "workbench", "serve", "--port", str(port), "--workers", "1"],
-        cwd=folder, env=clean | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        cwd=folder, env=environment(**variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -11,6 +10,7 @@ import sys
 
 import pytest
 import typer.main
+from service_tools import environment
 
 import workbench as wb
 from tests.deploy.dockerfile import ROOT
@@ -87,9 +87,8 @@ def test_its_python_runs(number):
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("workbench ")])
 def test_its_lines_run(line, tmp_path):
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WORKBENCH_")}
     done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(line)], cwd=tmp_path, env=clean,
+        [sys.executable, "-m", *shlex.split(line)], cwd=tmp_path, env=environment(),
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

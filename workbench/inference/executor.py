@@ -391,7 +391,7 @@ class InProcess:
                 values = session.run(feeds, names, timeout_s=job.timeout_s, stop=job.stop)
                 stages = {"inference": clock() - before}
             if job.most_bytes is not None:
-                _check_size(dict(zip(names, values, strict=True)), job)
+                _check_size(model, dict(zip(names, values, strict=True)), job.most_bytes)
         except WorkbenchError as error:
             self.metrics.add_error(error.code)
             raise
@@ -472,13 +472,13 @@ class InProcess:
         """Do nothing: the sessions are the hub's."""
 
 
-def _check_size(values: Mapping[str, Any], job: Job) -> None:
+def _check_size(model: Model, values: Mapping[str, Any], most: int) -> None:
     """Refuse raw outputs that are too large, before they are sent anywhere."""
     sizes = {name: _size_bytes(value) for name, value in values.items()}
-    if (seen := sum(sizes.values())) > (most := job.most_bytes or 0):
+    if (seen := sum(sizes.values())) > most:
         largest = max(sizes, key=sizes.__getitem__)
         raise OutputUnsupportedError(
-            job.model.id, f"{seen:,} bytes (the largest: {largest!r})",
+            model.id, f"{seen:,} bytes (the largest: {largest!r})",
             f"at most {most:,} bytes in one answer: ask for fewer outputs, or send less at a time",
         )  # fmt: skip
 

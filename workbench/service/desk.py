@@ -48,7 +48,7 @@ class Desk:
 
     def __init__(self, engine: Engine, policy: Policy, *, workers: int) -> None:
         self.engine, self.policy = engine, policy
-        self.traffic = Traffic(self._knows)
+        self.traffic = Traffic(engine.knows)
         self.stages = Stages()
         self.admission = Admission(workers=workers, limit=policy.queue_limit)
         self.companions = Companions(engine, self.admission, policy)
@@ -73,9 +73,6 @@ class Desk:
         if len(self._described) < MOST_NAMES:
             self._described.add(model_id)
         return model
-
-    def _knows(self, name: str) -> bool:
-        return self.engine.knows(name)
 
     # ── answering ─────────────────────────────────────────────────────────────────────────────
 

@@ -256,10 +256,10 @@ class RedisJobs:
             pipe = self._depot.redis.pipeline(transaction=False)
             for job_id in waiting:
                 pipe.exists(Queued.key_for(job_id))
-            there = dict(zip(waiting, pipe.execute(), strict=True))
-            for job_id in (name for name, known in there.items() if not known):
+            there = [job_id for job_id, known in zip(waiting, pipe.execute(), strict=True) if known]
+            for job_id in set(waiting).difference(there):
                 self._queue.remove(job_id)
-            return [*(name for name, known in there.items() if known), *self._under_way()]
+            return [*there, *self._under_way()]
 
     def _make_room(self) -> None:
         """Forget the oldest of the jobs that ended, where there are more than are kept."""
